@@ -6,11 +6,18 @@ Every write of the project goes through `atomic_write`: a file with its final na
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from engine.errors import PathError
+
+SHIPPED_DATASETS = Path(__file__).parent / "starter" / "practice"
+SHIPPED_PRESETS = Path(__file__).parent.parent / "presets"
 
 
 @contextmanager
@@ -45,3 +52,127 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def safe_join(root: Path, *parts: str) -> Path:
+    """Join user-typed parts below `root`; symbolic links are followed before the check.
+
+    Raises:
+        PathError: `path.outside` when the result leaves `root`.
+    """
+    joined = root.joinpath(*parts)
+    if any("\0" in part for part in parts) or not joined.resolve().is_relative_to(root.resolve()):
+        shown = "/".join(parts)
+        raise PathError("path.outside", f"The path {shown!r} leaves its folder.", todo="Choose a name inside the folder.", path=shown)
+    return joined
+
+
+def check_name(name: str, field: str = "output.name") -> str:
+    """A name that is safe as a file name on every system and inside a `<lora:name:weight>` tag.
+
+    Raises:
+        PathError: `path.bad_name`.
+    """
+    name = name.strip()
+    reserved = re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name)
+    if not name or len(name.encode()) > 120 or re.search(r'[\\/:*?"<>|,=\x00-\x1f]', name) or name[0] in ".-" or name[-1] == "." or reserved:
+        raise PathError(
+            "path.bad_name", f"{name!r} cannot be used as a name.",
+            "A name has letters, digits, spaces, dots, underscores and dashes, and begins with a letter or digit.",
+            "Choose another name, for example my-mascot.", name=name, field=field,
+        )  # fmt: skip
+    return name
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of one `--data-dir`, and the folders of an existing installation that are used beside them.
+
+    Attributes:
+        root: the data folder.
+        checkpoint_folder, lora_folder, embedding_folder: extra folders to read (`--ckpt-dir`, `--lora-dir`, `--embeddings-dir`).
+        remote: the page can be reached from other machines, so paths outside the workspace are refused.
+    """
+
+    root: Path
+    checkpoint_folder: Path | None = None
+    lora_folder: Path | None = None
+    embedding_folder: Path | None = None
+    remote: bool = False
+
+    def prepare(self) -> Workspace:
+        """Make the folders (mode 0700 on the root)."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in ("models/checkpoints", "models/vae", "models/embeddings", "models/taggers", "datasets", "loras", "runs", "outputs", "config"):
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        return self
+
+    @property
+    def database(self) -> Path:
+        return self.root / "jobs.sqlite3"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def outputs(self) -> Path:
+        return self.root / "outputs"
+
+    @property
+    def loras(self) -> Path:
+        """Where finished adapters are written."""
+        return self.root / "loras"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def lora_folders(self) -> list[Path]:
+        return [folder for folder in (self.loras, self.lora_folder) if folder]
+
+    @property
+    def checkpoint_folders(self) -> list[Path]:
+        return [folder for folder in (self.root / "models" / "checkpoints", self.checkpoint_folder) if folder]
+
+    @property
+    def embedding_folders(self) -> list[Path]:
+        return [folder for folder in (self.root / "models" / "embeddings", self.embedding_folder) if folder]
+
+    @property
+    def allowed_roots(self) -> list[Path]:
+        """Folders the user may name a path in: the workspace, what ships, given folders; the home folder when local."""
+        given = [self.checkpoint_folder, self.lora_folder, self.embedding_folder]
+        roots = [self.root, SHIPPED_DATASETS, *(folder for folder in given if folder)]
+        return roots if self.remote else [*roots, Path.home(), Path.cwd()]
+
+    def allowed_path(self, typed: str) -> Path:
+        """A user-typed path, resolved, if it lies below an allowed root and in no hidden folder of the home folder.
+
+        Raises:
+            PathError: `path.not_allowed`; the same whether or not the path exists.
+        """
+        path = Path(typed).expanduser()
+        path = path.resolve() if "\0" not in typed else Path()
+        for root in (root.resolve() for root in self.allowed_roots):
+            if "\0" not in typed and path.is_relative_to(root) and not any(part.startswith(".") for part in path.relative_to(root).parts):
+                return path
+        raise PathError(
+            "path.not_allowed", f"The path {typed!r} cannot be used here.",
+            "It must lie in the data folder" + ("." if self.remote else " or in your home folder, outside hidden folders."),
+            "Move the files there, or start with --data-dir, --ckpt-dir or --lora-dir.", path=typed,
+        )  # fmt: skip
+
+    def dataset_folder(self, typed: str) -> Path:
+        """The folder of a dataset: a name below `datasets/`, a shipped exercise (`practice/mascot`), or an allowed path."""
+        typed = typed.strip()
+        if typed.startswith("practice/"):
+            shipped = safe_join(SHIPPED_DATASETS, typed.removeprefix("practice/"))
+            if shipped.is_dir():
+                return shipped
+        if typed and not Path(typed).is_absolute() and not typed.startswith("~"):
+            named = safe_join(self.root / "datasets", typed)
+            if named.is_dir():
+                return named
+        return self.allowed_path(typed)

@@ -104,7 +104,7 @@ def train(
         return text
 
     started = saved = time.monotonic()
-    running = 0.0
+    recent: list[float] = []
     for step in range(first, steps):
         generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step * 64 + rank.index)
         for group in optimizer.param_groups:
@@ -115,13 +115,13 @@ def train(
         nn.utils.clip_grad_norm_(parameters, 1.0, foreach=True)
         optimizer.step()
         optimizer.zero_grad()
-        torch._foreach_lerp_(average, parameters, 1 - min(ema_decay, (step + 1) / (step + 10)))
-        if step % 20 == 0:
-            value = loss.item()
-            running = value if not running else 0.9 * running + 0.1 * value
+        with torch.no_grad():
+            torch._foreach_lerp_(average, parameters, 1 - min(ema_decay, (step + 1) / (step + 10)))
+        recent.append(loss.item())
         if step % 100 == 0 and step > first:
             left = (time.monotonic() - started) / (step - first) * (steps - step) / 60
-            rank.say(f"{name} {step}/{steps}  loss {running:.4f}  {left:.0f} min left")
+            rank.say(f"{name} {step}/{steps}  loss {np.mean(recent):.4f}  {left:.0f} min left")
+            recent.clear()
         if time.monotonic() - saved > CHECKPOINT_SECONDS:
             save(step + 1)
             saved = time.monotonic()
@@ -173,16 +173,15 @@ def train_vae(rank: Rank, vae: nn.Module, pictures: Tensor, options: argparse.Na
     with torch.no_grad():
         vae.quant_conv.weight[4:] *= 0.2
     model = Autoencode(vae)
-    run = torch.compile(model) if options.compile else model
     test = _scaled(torch.from_numpy(draw_scenes(held_out_scenes()[:64], seed=1))).to(rank.device)
-    batch = options.batch // rank.count
+    batch = options.vae_batch // rank.count
 
     def loss_of(generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(pictures), (batch,), generator=generator)
         x = _scaled(pictures[chosen]).to(rank.device, memory_format=torch.channels_last)
         noise = torch.randn(batch, 4, 16, 16, generator=generator).to(rank.device)
         with _autocast(rank):
-            y, mean, logvar = run(x, noise)
+            y, mean, logvar = model(x, noise)
         y, mean, logvar = y.float(), mean.float(), logvar.float()
         kl = 0.5 * (mean.pow(2) + logvar.exp() - 1 - logvar).mean()
         return F.l1_loss(y, x) + 2 * F.mse_loss(y, x) + 0.5 * F.l1_loss(_edges(y), _edges(x)) + 1e-3 * kl
@@ -228,18 +227,17 @@ def train_unet(rank: Rank, parts: dict, latents: Tensor, ids: Tensor, options: a
     unet, text_encoder, scheduler = parts["unet"], parts["text_encoder"], parts["scheduler"]
     unet.set_attn_processor(AttnProcessor())  # the fused CPU backward is slower at these sizes
     model = Denoise(unet, text_encoder).to(rank.device, memory_format=torch.channels_last)
-    run = torch.compile(model) if options.compile else model
     alphas = scheduler.alphas_cumprod.to(rank.device)
     empty = torch.from_numpy(tokenize(parts["tokenizer"], [[""]])[0, 0]).long()
     batch = options.batch // rank.count
 
-    def v_loss(x: Tensor, words: Tensor, t: Tensor, noise: Tensor, predict: nn.Module) -> Tensor:
+    def v_loss(x: Tensor, words: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """Velocity objective (Salimans & Ho 2022): v = sqrt(a) noise - sqrt(1 - a) x."""
         a = alphas[t][:, None, None, None]
         noisy = (a.sqrt() * x + (1 - a).sqrt() * noise).contiguous(memory_format=torch.channels_last)
         target = a.sqrt() * noise - (1 - a).sqrt() * x
         with _autocast(rank):
-            predicted = predict(noisy, t, words)
+            predicted = model(noisy, t, words)
         return F.mse_loss(predicted.float(), target)
 
     def loss_of(generator: torch.Generator) -> Tensor:
@@ -249,7 +247,7 @@ def train_unet(rank: Rank, parts: dict, latents: Tensor, ids: Tensor, options: a
         words[torch.rand(batch, generator=generator) < 0.1] = empty
         t = torch.randint(1000, (batch,), generator=generator)
         noise = torch.randn(batch, 4, 16, 16, generator=generator)
-        return v_loss(*(v.to(rank.device) for v in (latents[chosen], words, t, noise)), predict=run)
+        return v_loss(*(v.to(rank.device) for v in (latents[chosen], words, t, noise)))
 
     scenes = held_out_scenes()[:128]
     test = encode_all(parts["vae"], torch.from_numpy(draw_scenes(scenes, seed=2)), rank.device)
@@ -260,7 +258,7 @@ def train_unet(rank: Rank, parts: dict, latents: Tensor, ids: Tensor, options: a
 
     @torch.no_grad()
     def measure() -> str:
-        loss = v_loss(*(v.to(rank.device) for v in (test, test_words, test_t, test_noise)), predict=model)
+        loss = v_loss(*(v.to(rank.device) for v in (test, test_words, test_t, test_noise)))
         return f"held-out loss {loss.item():.4f}"
 
     train(rank, "unet", model, loss_of, measure, options, options.unet_steps, peak=1.2e-3, hold=0.5, ema_decay=0.999)
@@ -338,11 +336,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--processes", type=int, default=None, help="processes that share a batch (2 on a CPU, 1 on a GPU)")
     parser.add_argument("--pictures", type=int, default=24_000)
-    parser.add_argument("--batch", type=int, default=32, help="pictures a step, over all processes")
+    parser.add_argument("--vae-batch", type=int, default=16, help="pictures a VAE step, over all processes")
+    parser.add_argument("--batch", type=int, default=32, help="pictures a U-Net step, over all processes")
     parser.add_argument("--vae-steps", type=int, default=3_000)
     parser.add_argument("--unet-steps", type=int, default=7_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--no-compile", dest="compile", action="store_false", help="skip torch.compile (needs a C++ compiler)")
     options = parser.parse_args(arguments)
     options.processes = options.processes or (2 if options.device == "cpu" else 1)
     options.launched = f"{os.getpid()}-{time.time_ns()}"

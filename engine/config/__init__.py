@@ -1,0 +1,1 @@
+"""Everything a user can set, declared once. Imports no torch and no Gradio."""

@@ -1,0 +1,107 @@
+"""How one setting is declared: a type with bounds, a `Ui` for the screen, and a docstring as help.
+
+Everything that shows or checks a setting (form, YAML, command line, error text, documentation) reads this one declaration.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
+
+Level = Literal["basic", "advanced", "expert"]
+
+
+@dataclass(frozen=True)
+class Ui:
+    """How a field appears on a screen.
+
+    Attributes:
+        unit: shown behind the number, for example "px" or "steps".
+        step: the step of a number field or slider.
+        level: who needs it; `basic` is always shown.
+        visible_when: (field path, values) that must hold for the field to matter.
+        widget: a hint where the type does not say enough ("slider", "lines", "model", "dataset", "seed").
+    """
+
+    unit: str = ""
+    step: float | None = None
+    level: Level = "advanced"
+    visible_when: tuple[str, tuple[Any, ...]] | None = None
+    widget: str = ""
+
+
+class Section(BaseModel):
+    """A group of fields. Unknown fields are errors and assignments are checked."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One declared setting, as read from a config model.
+
+    `path` is its name everywhere, for example `training.learning_rate`. `choices` are the allowed words of a Literal;
+    `kind` is the union member it belongs to ("" outside unions).
+    """
+
+    path: str
+    type: type
+    default: Any
+    help: str
+    ui: Ui
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[Any, ...] = ()
+    optional: bool = False
+    kind: str = ""
+
+
+def fields(model: type[BaseModel], prefix: str = "", kind: str = "") -> Iterator[Field]:
+    """Every leaf field of a config model, depth first, in the order of declaration."""
+    for name, info in model.model_fields.items():
+        path = f"{prefix}{name}"
+        members = [member for member in _members(info.annotation) if _is_section(member)]
+        if not members:
+            yield _leaf(path, info, kind)
+        for member in members:
+            discriminator = str(member.model_fields["kind"].default) if "kind" in member.model_fields else kind
+            yield from fields(member, f"{path}.", discriminator)
+
+
+def _is_section(member: Any) -> bool:
+    return isinstance(member, type) and issubclass(member, BaseModel)
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The alternatives of a union, without None and without `Annotated`."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [inner for member in get_args(annotation) for inner in _members(member) if inner is not type(None)]
+    return [annotation]
+
+
+def _leaf(path: str, info: FieldInfo, kind: str) -> Field:
+    members = _members(info.annotation)
+    choices = tuple(word for member in members if get_origin(member) is Literal for word in get_args(member))
+    shape = type(choices[0]) if choices else (get_origin(members[0]) or members[0])
+    low = [getattr(m, "ge", getattr(m, "gt", None)) for m in info.metadata if isinstance(m, annotated_types.Ge | annotated_types.Gt)]
+    high = [getattr(m, "le", getattr(m, "lt", None)) for m in info.metadata if isinstance(m, annotated_types.Le | annotated_types.Lt)]
+    return Field(
+        path=path,
+        type=shape,
+        default=info.get_default(call_default_factory=True) if not info.is_required() else None,
+        help=" ".join((info.description or "").split()),
+        ui=next((m for m in info.metadata if isinstance(m, Ui)), Ui()),
+        minimum=low[0] if low else None,
+        maximum=high[0] if high else None,
+        choices=choices,
+        optional=type(None) in get_args(info.annotation),
+        kind=kind,
+    )

@@ -1,0 +1,43 @@
+"""Everything one request for pictures can be told."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from annotated_types import Ge, Le
+
+from engine.config.choices import SamplerName
+from engine.config.field import Section, Ui
+
+
+class GenerateConfig(Section):
+    """Pictures from a prompt. Adapters are named in the prompt: `<lora:name:weight>`."""
+
+    version: Annotated[int, Ui(level="expert")] = 1
+    """Format of this file."""
+    model: Annotated[str, Ui(level="basic", widget="model")] = "starter"
+    """The base model, as in training."""
+    prompt: Annotated[str, Ui(level="basic", widget="lines")] = ""
+    """What the picture shows; `<lora:name:0.8>` applies a LoRA."""
+    negative_prompt: Annotated[str, Ui(level="basic", widget="lines")] = ""
+    """What the picture shall not show."""
+    sampler: Annotated[SamplerName, Ui(level="basic")] = "Euler a"
+    """The sampler, by AUTOMATIC1111's name."""
+    steps: Annotated[int, Ge(1), Le(150), Ui(unit="steps", level="basic", step=1, widget="slider")] = 20
+    """Steps of the sampler. 20 to 30 is plenty."""
+    guidance_scale: Annotated[float, Ge(0), Le(50), Ui(level="basic", step=0.5, widget="slider")] = 7.0
+    """How closely the picture follows the prompt (CFG scale)."""
+    seed: Annotated[int, Ge(-1), Le(2**32 - 1), Ui(level="basic", widget="seed", step=1)] = -1
+    """The noise the picture starts from; -1 draws a new one each time. The same seed gives the same picture."""
+    width: Annotated[int, Ge(0), Le(4096), Ui(unit="px", level="basic", step=8)] = 0
+    """Width; 0 is the model's own."""
+    height: Annotated[int, Ge(0), Le(4096), Ui(unit="px", level="basic", step=8)] = 0
+    """Height; 0 is the model's own."""
+    batch_size: Annotated[int, Ge(1), Le(16), Ui(unit="pictures", level="basic", step=1)] = 1
+    """Pictures at once; picture i starts from seed + i."""
+    clip_skip: Annotated[int, Ge(1), Le(12), Ui(level="advanced", step=1)] = 1
+    """Use the text encoder's layer this far from its end (2 for many anime models)."""
+    compare: Annotated[bool, Ui(level="basic")] = False
+    """Also make each picture without any adapter, from the same noise."""
+    live_run: Annotated[str, Ui(level="expert")] = ""
+    """Id of a run in training whose unfinished adapter is applied, at full strength."""

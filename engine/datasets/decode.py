@@ -1,0 +1,202 @@
+"""One picture file to an upright 8-bit RGB picture, and that to the array of its bucket.
+
+Knows Pillow and numpy; no torch, no captions. Only the formats of a dataset are tried, whatever the file is called: Pillow
+would hand a renamed EPS file to an interpreter. The size is judged from the header before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+from engine.errors import DatasetError
+
+EXTENSIONS = {
+    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".gif": "GIF",
+    ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF",
+}  # fmt: skip
+"""File extension to Pillow's name of the format."""
+FOREIGN_EXTENSIONS = (".heic", ".heif", ".jxl")
+"""Pictures for people, but not for Pillow: named in the report, never passed over in silence."""
+MAX_PIXELS = 100_000_000
+MAX_BYTES = 2**30
+
+Colour = tuple[int, int, int]
+WHITE: Colour = (255, 255, 255)
+
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+
+
+def supported_extensions() -> list[str]:
+    """The extensions this installation of Pillow can open, in the order they are named to people."""
+    Image.init()
+    return [extension for extension, name in EXTENSIONS.items() if name in Image.OPEN]
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Upright width and height in px, from the header alone.
+
+    Raises:
+        DatasetError: `picture.unreadable`, `picture.too_large`.
+    """
+    with _readable(path.name):
+        _check_file(path)
+        with path.open("rb") as stream:
+            image = _open(stream, path.name)
+            width, height = image.size
+            return (height, width) if _orientation(image) >= 5 else (width, height)
+
+
+def load_picture(path: Path, background: Colour = WHITE) -> Image.Image:
+    """Read a picture: upright, RGB, 8 bit, sRGB; transparency laid on `background`; an animation's first frame.
+
+    Raises:
+        DatasetError: `picture.unreadable`, `picture.too_large`.
+    """
+    return decode_picture(read_bytes(path), path.name, background)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The whole file.
+
+    Raises:
+        DatasetError: `picture.unreadable`, also above `MAX_BYTES`.
+    """
+    with _readable(path.name):
+        _check_file(path)
+        return path.read_bytes()
+
+
+def decode_picture(data: bytes, name: str, background: Colour = WHITE) -> Image.Image:
+    """`load_picture` on bytes already read; `name` is for the error text."""
+    with _readable(name):
+        image = _open(io.BytesIO(data), name)
+        orientation = _orientation(image)
+        image.load()
+        image = _to_rgb(image, background)
+        return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def fit(image: Image.Image, resized: tuple[int, int], bucket: tuple[int, int], flip: bool = False) -> Image.Image:
+    """Resize to `resized` (Lanczos) and cut the centre `bucket` out of it; `flip` mirrors the result.
+
+    Both steps in one: only the part that stays is calculated, so that a very narrow picture cannot fill the memory.
+    """
+    left, top = ((resized[axis] - bucket[axis]) // 2 for axis in (0, 1))
+    x, y = image.width / resized[0], image.height / resized[1]
+    box = (left * x, top * y, min((left + bucket[0]) * x, image.width), min((top + bucket[1]) * y, image.height))
+    result = image if image.size == resized == bucket else image.resize(bucket, Image.Resampling.LANCZOS, box=box)
+    return result.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else result
+
+
+def to_array(image: Image.Image) -> np.ndarray:
+    """An RGB picture as float32 (3, H, W) in [-1, 1]."""
+    return np.ascontiguousarray(np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 127.5 - 1)
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Turn whatever goes wrong inside a broken file into a DatasetError that says why."""
+    try:
+        yield
+    except DatasetError:
+        raise
+    except Exception as error:  # decoders raise anything from SyntaxError to struct.error on hostile bytes
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise DatasetError(
+            "picture.unreadable", f"The picture {name!r} cannot be read: {reason}.",
+            "A picture is a whole file in one of the formats " + ", ".join(supported_extensions()) + ".",
+            "Save it again from a picture editor, or take it out of the folder.", name=name, reason=reason,
+        ) from error  # fmt: skip
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():  # a pipe would be waited on for ever
+        raise OSError("it is a broken link or no ordinary file")
+    if path.stat().st_size > MAX_BYTES:
+        raise OSError(f"the file is larger than {MAX_BYTES >> 20} MiB")
+
+
+def _open(stream: IO[bytes], name: str) -> Image.Image:
+    """Read the header and refuse what would be too large to decode."""
+    if not stream.read(1):
+        raise OSError("the file is empty")
+    stream.seek(0)
+    Image.init()
+    formats = [format for format in dict.fromkeys(EXTENSIONS.values()) if format in Image.OPEN]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow's limit lies elsewhere; ours follows
+        try:
+            image = Image.open(stream, formats=formats)
+        except UnidentifiedImageError:
+            raise OSError("the file holds no picture in a known format") from None
+        except Image.DecompressionBombError:
+            raise _too_large(name, f"more than {MAX_PIXELS:,}") from None
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large(name, f"{image.width * image.height:,}")
+    return image
+
+
+def _too_large(name: str, pixels: str) -> DatasetError:
+    return DatasetError(
+        "picture.too_large", f"The picture {name!r} has {pixels} pixels.", f"At most {MAX_PIXELS:,} are decoded.",
+        "Make it smaller in a picture editor, or take it out of the folder.", name=name, pixels=pixels,
+    )  # fmt: skip
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1-8 from the header. Pillow itself turns TIFF upright."""
+    if image.format == "TIFF":
+        return 1
+    try:
+        # PNG's own getexif would decode the whole picture in search of a block behind the pixels.
+        return Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
+    except Exception:  # broken EXIF is no reason to lose the picture; every viewer shows it unturned
+        return 1
+
+
+def _to_rgb(image: Image.Image, background: Colour) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        return _from_deep(image).convert("RGB")
+    profile = image.info.get("icc_profile")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        flat = Image.new("RGB", image.size, background)
+        flat.paste(image, mask=image.getchannel("A"))
+        image = flat
+    elif image.mode not in ("RGB", "CMYK", "L"):
+        image = image.convert("RGB")
+    return _to_srgb(image, profile).convert("RGB") if profile else image.convert("RGB")
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """16-bit, 32-bit and float grey scaled to 8 bit; Pillow alone would cut off everything above 255."""
+    values = np.asarray(image).astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    white = 1.0 if image.mode == "F" else 65535.0
+    if not (low >= 0 and high <= white):
+        raise OSError(f"its values lie between {low:g} and {high:g}, not between 0 and {white:g}")
+    return Image.fromarray(np.rint(values * (255 / white)).astype(np.uint8))
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Colours by the embedded ICC profile. A broken profile, or one of another colour space, is passed over as viewers do."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in (ImageCms.getProfileDescription(source) or "").lower():
+            return image
+        target = ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, source, target, outputMode="RGB") or image
+    except (ImageCms.PyCMSError, OSError):
+        return image

@@ -1,0 +1,1 @@
+"""What lies on disk: module names, adapter files and their metadata, single-file checkpoints, infotext."""

@@ -1,0 +1,51 @@
+"""What a weight file is, told from its header: adapter, checkpoint, VAE or embedding, and of which model family.
+
+Key fingerprints decide, not sizes, so that tiny models are told apart like real ones. Standard library only.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from engine.formats.safetensors_header import Header
+from engine.formats.suffixes import split_keys
+
+FileKind = Literal["adapter", "checkpoint", "vae", "embedding", "unknown"]
+FamilyName = Literal["sd1", "sd2", "sdxl", "sd3", "flux"]
+
+_FINGERPRINTS: tuple[tuple[str, FamilyName], ...] = (
+    ("conditioner.embedders.", "sdxl"),
+    ("double_blocks.", "flux"),
+    ("joint_blocks.", "sd3"),
+    ("cond_stage_model.transformer.", "sd1"),
+    ("cond_stage_model.model.", "sd2"),
+)
+_NETWORK_PREFIXES = ("", "model.diffusion_model.")
+
+
+def recognise(header: Header) -> FamilyName | None:
+    """The family of a single-file checkpoint, or None when its keys match no known layout."""
+    for fingerprint, family in _FINGERPRINTS:
+        starts = tuple(prefix + fingerprint for prefix in _NETWORK_PREFIXES)
+        if any(key.startswith(starts) for key in header.tensors):
+            return family
+    return None
+
+
+def detect_kind(header: Header) -> FileKind:
+    """What the file holds. `unknown` also for parts of a diffusers folder, which are not loaded by themselves."""
+    keys = list(header.tensors)
+    if any(key.startswith("model.diffusion_model.") for key in keys) or recognise(header) == "flux":
+        return "checkpoint"
+    known, unknown = split_keys(keys)
+    if known and len(known) >= len(unknown):
+        return "adapter"
+    if any(key.removeprefix("first_stage_model.") == "decoder.conv_in.weight" for key in keys):
+        return "vae"
+    if keys and (
+        set(keys) <= {"clip_l", "clip_g", "t5xxl"}
+        or "emb_params" in keys
+        or any(key.startswith("string_to_param") for key in keys)
+    ):
+        return "embedding"
+    return "unknown"

@@ -1,0 +1,1 @@
+"""Pictures: the prompt grammar, conditioning, samplers and the loop that makes them."""

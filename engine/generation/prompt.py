@@ -1,0 +1,74 @@
+"""The prompt language, in the order it is read: comments, adapter tags, AND, schedules, attention, chunks.
+
+Pure text: no tokenizer of its own, no model, no torch. Each stage has its file; what is small enough stands here. Nothing
+raises on any prompt: a bracket that means nothing is text, a tag that cannot be honoured carries its problem.
+"""
+
+from __future__ import annotations
+
+import re
+
+from engine.errors import PromptError
+from engine.generation.attention import BREAK, MAX_WEIGHT, limit_weight, parse_attention
+from engine.generation.chunks import CHUNK, Chunk, Tokenize, chunk_tokens
+from engine.generation.lookup import find_adapter
+from engine.generation.schedule import parse_schedule
+from engine.generation.tags import AdapterTag, parse_tags
+
+__all__ = [
+    "BREAK", "CHUNK", "MAX_WEIGHT", "AdapterTag", "Chunk", "chunk_tokens", "count_tokens", "find_adapter", "find_problems",
+    "parse_attention", "parse_schedule", "parse_tags", "split_composable", "strip_comments",
+]  # fmt: skip
+
+AND_WORD = re.compile(r"\bAND\b")
+PART_WEIGHT = re.compile(r"\s*([+-]?(?:\d+\.?|\d*\.\d+))\s*")
+
+
+def strip_comments(prompt: str) -> str:
+    """Remove everything from `#` to the end of its line."""
+    return "\n".join(line.partition("#")[0] for line in prompt.split("\n"))
+
+
+def split_composable(text: str) -> list[tuple[str, float]]:
+    """Split at `AND`; a number after a colon at the end of a part is its weight, otherwise 1.
+
+    Liu et al. 2022, Compositional Visual Generation with Composable Diffusion Models. Guidance is
+    `uncond + sum(weight * scale * (cond - uncond))`.
+    """
+    parts = []
+    for part in AND_WORD.split(text):
+        before, colon, after = part.rpartition(":")
+        number = PART_WEIGHT.fullmatch(after) if colon else None
+        parts.append((before.rstrip(), limit_weight(float(number[1]))) if number else (part.rstrip(), 1.0))
+    return parts
+
+
+def count_tokens(text: str, tokenize: Tokenize, steps: int = 20) -> tuple[int, int]:
+    """How long a prompt is: (tokens, room), where room is 75 per chunk.
+
+    Of the parts of an AND and the stages of a schedule over `steps`, the longest counts.
+    """
+    comma = next(iter(tokenize(",")), None)
+    plain, _ = parse_tags(strip_comments(text))
+    stages = {stage for part, _ in split_composable(plain) for _, stage in parse_schedule(part, steps)}
+    sizes = []
+    for stage in stages:
+        chunks = chunk_tokens(parse_attention(stage), tokenize, comma=comma, begin=0, end=0)
+        sizes.append((len(chunks) * CHUNK, sum(chunk.used for chunk in chunks)))
+    room, tokens = max(sizes)
+    return tokens, room
+
+
+def find_problems(prompt: str) -> list[PromptError]:
+    """Everything in a prompt that will not do what it says, for the page and beside the picture."""
+    text, tags = parse_tags(strip_comments(prompt))
+    problems = [error for tag in tags for error in (tag.problem, *tag.notes) if error]
+    weights = [weight for part, factor in split_composable(text) for weight in (factor, *(w for _, w in parse_attention(part)))]
+    if any(abs(weight) >= MAX_WEIGHT for weight in weights):
+        problems.append(
+            PromptError(
+                "prompt.weight", f"A weight in the prompt reaches {MAX_WEIGHT:g} and counts as {MAX_WEIGHT:g}.",
+                "Weights of 0.5 to 1.5 are usual.", "Use fewer brackets or a smaller number.", limit=f"{MAX_WEIGHT:g}",
+            )
+        )  # fmt: skip
+    return problems

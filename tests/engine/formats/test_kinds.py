@@ -1,0 +1,27 @@
+"""Files are told apart by their keys alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.formats.kinds import detect_kind, recognise
+from engine.formats.safetensors_header import Header, TensorInfo
+
+
+@pytest.mark.parametrize(
+    ("key", "family", "kind"),
+    [
+        ("conditioner.embedders.0.transformer.text_model.x", "sdxl", "unknown"),
+        ("model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight", "sd3", "checkpoint"),
+        ("model.diffusion_model.double_blocks.0.img_attn.qkv.weight", "flux", "checkpoint"),
+        ("double_blocks.0.img_attn.qkv.weight", "flux", "checkpoint"),
+        ("cond_stage_model.model.transformer.resblocks.0.x", "sd2", "unknown"),
+        ("decoder.conv_in.weight", None, "vae"),
+        ("emb_params", None, "embedding"),
+        ("lora_unet_double_blocks_0_img_attn_qkv.lora_up.weight", None, "adapter"),
+        ("something.else", None, "unknown"),
+    ],
+)
+def test_fingerprints(key: str, family: str | None, kind: str) -> None:
+    header = Header({}, {key: TensorInfo("F32", (1,), 0, 4)}, 0)
+    assert (recognise(header), detect_kind(header)) == (family, kind)

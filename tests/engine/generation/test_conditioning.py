@@ -1,0 +1,108 @@
+"""Conditioning on a real CLIP text encoder, the starter's, with random weights."""
+
+import pytest
+import torch
+
+from engine.errors import ConfigError
+from engine.generation.conditioning import Conditioning, encode_chunks, final_norm, weight_tokens
+from engine.starter.architecture import make_text_encoder, make_tokenizer
+
+
+@pytest.fixture(scope="module")
+def parts():
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer(["a red cat, on blue grass", "a small dog"])
+    return tokenizer, make_text_encoder(tokenizer).eval()
+
+
+@pytest.fixture(scope="module")
+def conditioning(parts):
+    return Conditioning(*parts)
+
+
+def test_without_weights_it_is_the_encoder_output_exactly(parts, conditioning):
+    tokenizer, encoder = parts
+    for text in ("a red cat", ""):
+        ids = tokenizer(text, padding="max_length", max_length=77, return_tensors="pt").input_ids
+        with torch.no_grad():
+            plain = encoder(ids).last_hidden_state
+        assert torch.equal(conditioning.encode([text])[text], plain)
+
+
+def test_two_chunks_are_the_encodings_of_each_side_by_side(conditioning):
+    both = conditioning.encode(["a red cat BREAK a dog"])["a red cat BREAK a dog"]
+    apart = conditioning.encode(["a red cat", "a dog"])
+    assert torch.equal(both, torch.cat([apart["a red cat"], apart["a dog"]], dim=1))
+    assert both.shape == (1, 154, 128)
+
+
+def test_shorter_texts_are_filled_with_empty_chunks(conditioning):
+    long = "a cat " * 60
+    encoded = conditioning.encode(["a cat", long])
+    assert encoded["a cat"].shape == encoded[long].shape == (1, 154, 128)
+    assert torch.equal(encoded["a cat"][:, 77:], conditioning.encode([""])[""])
+
+
+def test_an_encoding_does_not_depend_on_what_else_is_encoded(conditioning):
+    alone = conditioning.encode(["a red cat"])["a red cat"]
+    assert torch.equal(alone, conditioning.encode(["a dog", "a red cat", "grass"])["a red cat"])
+
+
+def test_each_distinct_text_runs_through_the_encoder_once(parts):
+    tokenizer, encoder = parts
+    calls = []
+    hook = encoder.register_forward_hook(lambda *_: calls.append(1))
+    Conditioning(tokenizer, encoder).encode(["a cat", "a dog", "a cat", "a dog BREAK a cat"])
+    hook.remove()
+    assert len(calls) == 3  # a cat, a dog, and one empty chunk to fill up
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+def test_clip_skip_is_a_hidden_state_from_the_end_under_the_final_norm(parts, conditioning, layer):
+    encoder = parts[1]
+    chunks = conditioning.chunk("a red cat")
+    with torch.no_grad():
+        states = encoder(torch.tensor([chunks[0].tokens]), output_hidden_states=True).hidden_states
+        expected = encoder.final_layer_norm(states[-layer])
+    assert torch.equal(encode_chunks(chunks, encoder, clip_skip=layer), expected)
+    assert final_norm(encoder) is encoder.final_layer_norm
+
+
+@pytest.mark.parametrize("clip_skip", [0, 3])
+def test_clip_skip_out_of_range_is_told(parts, conditioning, clip_skip):
+    with pytest.raises(ConfigError, match="from 1 to 2"):
+        encode_chunks(conditioning.chunk("a"), parts[1], clip_skip=clip_skip)
+
+
+def test_original_emphasis_keeps_the_mean_of_each_chunk(parts, conditioning):
+    chunks = conditioning.chunk("a (red:1.5) cat BREAK [a dog]")
+    plain = encode_chunks(chunks, parts[1], emphasis="ignore")
+    weighted = encode_chunks(chunks, parts[1], emphasis="original")
+    for part in (slice(0, 77), slice(77, 154)):
+        assert torch.allclose(weighted[:, part].mean(), plain[:, part].mean(), rtol=1e-4)
+        assert not torch.allclose(weighted[:, part], plain[:, part], atol=1e-3)
+
+
+def test_no_norm_multiplies_and_nothing_more(parts, conditioning):
+    chunks = conditioning.chunk("a (red:1.5) cat")
+    plain = encode_chunks(chunks, parts[1], emphasis="ignore")
+    weighted = encode_chunks(chunks, parts[1], emphasis="no norm")
+    assert torch.equal(weighted, plain * torch.tensor(chunks[0].weights)[:, None])
+    scale = (encode_chunks(chunks, parts[1]) / weighted).flatten()
+    assert torch.allclose(scale, scale[0].expand_as(scale), rtol=1e-5)
+
+
+def test_without_emphasis_brackets_are_text(parts):
+    tokens = Conditioning(*parts, emphasis="none").chunk("(red:1.5)")[0]
+    assert set(tokens.weights) == {1.0}
+    assert tokens.used > Conditioning(*parts).chunk("(red:1.5)")[0].used
+
+
+def test_a_mean_of_zero_leaves_finite_numbers():
+    encoded = torch.tensor([[[1.0], [-1.0]]])
+    assert torch.isfinite(weight_tokens(encoded * 0, [1.5, 1.0])).all()
+
+
+def test_half_precision_comes_back_in_half_precision():
+    encoded = torch.randn(1, 77, 8, generator=torch.Generator().manual_seed(0)).half()
+    assert weight_tokens(encoded, [1.2] * 77).dtype == torch.float16
