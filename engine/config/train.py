@@ -45,7 +45,7 @@ class DatasetOptions(Section):
     bucket_max: Annotated[int, Ge(0), Le(8192), Ui(unit="px", level="expert", step=8)] = 0
     """Longest side of a bucket; 0 is twice the resolution."""
     bucket_step: Annotated[int, Ge(0), Le(512), Ui(unit="px", level="expert", step=8)] = 0
-    """Bucket sides are multiples of this; 0 is an eighth of the resolution."""
+    """Bucket sides are multiples of this; 0 is what the model needs (64 px for Stable Diffusion 1.x)."""
     no_upscale: Annotated[bool, Ui(level="expert")] = False
     """Do not enlarge small pictures; they train at their own size."""
     shuffle_tags: Annotated[bool, Ui(level="advanced")] = False

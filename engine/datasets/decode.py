@@ -177,7 +177,9 @@ def _to_rgb(image: Image.Image, background: Colour) -> Image.Image:
         image = flat
     elif image.mode not in ("RGB", "CMYK", "L"):
         image = image.convert("RGB")
-    return _to_srgb(image, profile).convert("RGB") if profile else image.convert("RGB")
+    if profile:
+        image = _to_srgb(image, profile)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _from_deep(image: Image.Image) -> Image.Image:

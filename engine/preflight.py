@@ -1,0 +1,118 @@
+"""What will happen, before it happens: pictures, buckets, steps and everything worth knowing, without loading a model.
+
+The page shows it, the job checks it, the trainer carries out the same plan. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from engine.config.plan import Plan, plan
+from engine.config.train import TrainConfig
+from engine.datasets.buckets import BucketFit, assign, assign_no_upscale, bucket_list
+from engine.datasets.dataset import Dataset
+from engine.datasets.sampler import BucketedItem, batches_per_epoch
+from engine.datasets.scan import scan
+from engine.errors import ConfigError, DatasetError, EngineError
+from engine.library import ModelFacts, find_model, model_facts
+from engine.workspace import Workspace, check_name
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """The run as planned.
+
+    Attributes:
+        fits: how each picture enters its bucket, in the order of `dataset.pictures`.
+        buckets: bucket (width, height) -> pictures, without repeats.
+        notices: things to know that do not stop the run.
+    """
+
+    plan: Plan
+    dataset: Dataset
+    fits: list[BucketFit]
+    buckets: dict[tuple[int, int], int]
+    model: ModelFacts
+    notices: list[EngineError]
+
+    @property
+    def items(self) -> list[BucketedItem]:
+        """The pictures as the sampler sees them."""
+        return [BucketedItem(i, fit.bucket, times) for i, (fit, times) in enumerate(zip(self.fits, self.dataset.repeats, strict=True))]
+
+
+def preflight(config: TrainConfig, workspace: Workspace) -> Preflight:
+    """Plan a run.
+
+    Raises:
+        EngineError: the run cannot start; `values["field"]` names the form field where there is one.
+    """
+    check_name(config.output.name)
+    model = model_facts(find_model(config.model.path, workspace))
+    dataset = scan_dataset(config, workspace)
+    if not (config.adapter.train_unet or config.adapter.train_text_encoder):
+        raise ConfigError(
+            "config.nothing_to_train", "Neither the U-Net nor the text encoder is trained.", "At least one of them.",
+            "Switch one of them on.", field="adapter.train_unet",
+        )  # fmt: skip
+    resolution = config.dataset.resolution or model.resolution
+    fits = bucket_fits(config, dataset, resolution, model.step)
+    items = [BucketedItem(i, fit.bucket, times) for i, (fit, times) in enumerate(zip(fits, dataset.repeats, strict=True))]
+    batches = batches_per_epoch(items, config.training.batch_size)
+    return Preflight(
+        plan=plan(config, len(fits), dataset.views_per_epoch, batches, model.resolution),
+        dataset=dataset,
+        fits=fits,
+        buckets=dict(sorted(Counter(fit.bucket for fit in fits).items())),
+        model=model,
+        notices=notices(config, dataset, model),
+    )
+
+
+def scan_dataset(config: TrainConfig, workspace: Workspace) -> Dataset:
+    """Read the dataset a config names."""
+    if not config.dataset.folder.strip():
+        raise DatasetError(
+            "dataset.none", "No dataset is chosen.", "A folder of pictures.", "Choose one, or start with the practice pictures.",
+            field="dataset.folder",
+        )  # fmt: skip
+    try:
+        return scan(workspace.dataset_folder(config.dataset.folder), config.dataset.repeats, config.dataset.trigger.strip())
+    except EngineError as error:
+        error.values.setdefault("field", "dataset.folder")
+        raise
+
+
+def bucket_fits(config: TrainConfig, dataset: Dataset, resolution: int, step: int) -> list[BucketFit]:
+    """The bucket of each picture. Sides left at 0 follow from the resolution and the model's `step`."""
+    options = config.dataset
+    square, step = (resolution, resolution), options.bucket_step or step
+    if not options.enable_buckets:
+        return [assign(picture.size, [square]) for picture in dataset.pictures]
+    if options.no_upscale:
+        return [assign_no_upscale(picture.size, square, step) for picture in dataset.pictures]
+    try:
+        buckets = bucket_list(square, options.bucket_min or max(step, resolution // 2), options.bucket_max or resolution * 2, step)
+    except EngineError as error:
+        error.values.setdefault("field", "dataset.bucket_step")
+        raise
+    return [assign(picture.size, buckets) for picture in dataset.pictures]
+
+
+def notices(config: TrainConfig, dataset: Dataset, model: ModelFacts) -> list[EngineError]:
+    """What the user should know before starting."""
+    found = [EngineError(f.code, f.text, **{**f.values, "field": "dataset.folder"}) for f in dataset.findings]
+    if not config.dataset.trigger.strip() and config.dataset.kind != "style":
+        found.append(EngineError(
+            "dataset.no_trigger", "There is no trigger word.", "A word that calls what is learnt.",
+            "Enter one, for example the name of the character in lower case.", field="dataset.trigger",
+        ))  # fmt: skip
+    if model.practice and not config.dataset.folder.startswith("practice/"):
+        found.append(EngineError(
+            "model.practice", "The starter is a tiny practice model.", "Good pictures of your own need a real base model.",
+            "Choose a Stable Diffusion 1.x checkpoint as the base model.", field="model.path",
+        ))  # fmt: skip
+    if config.adapter.train_text_encoder and not config.adapter.train_unet:
+        found.append(EngineError("adapter.text_only", "Only the text encoder is trained; shapes cannot be learnt.", field="adapter.train_unet"))
+    return found
