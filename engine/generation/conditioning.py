@@ -38,19 +38,29 @@ def encode_chunks(
     return torch.cat([weight_tokens(_encode(chunk, text_encoder, clip_skip), chunk.weights, emphasis) for chunk in chunks], dim=1)
 
 
+@torch.no_grad()
 def _encode(chunk: Chunk, text_encoder: Any, clip_skip: int) -> torch.Tensor:
+    return encode_tokens(torch.tensor([chunk.tokens], device=text_encoder.device), text_encoder, clip_skip)
+
+
+def encode_tokens(tokens: torch.Tensor, text_encoder: Any, clip_skip: int = 1) -> torch.Tensor:
+    """Token ids (B, 77) to hidden states (B, 77, D), differentiable.
+
+    Args:
+        clip_skip: which hidden state from the end is used, 1 the last; the final layer norm follows it.
+
+    Raises:
+        ConfigError: `clip_skip.range`.
+    """
     layers = text_encoder.config.num_hidden_layers
     if not 1 <= clip_skip <= layers:
         raise ConfigError(
             "clip_skip.range", f"Clip skip {clip_skip} does not exist in this text encoder.",
             f"A number from 1 to {layers}.", "Choose 1 or 2.", field="clip_skip", value=clip_skip, layers=layers,
         )  # fmt: skip
-    tokens = torch.tensor([chunk.tokens], device=text_encoder.device)
-    with torch.no_grad():
-        if clip_skip == 1:
-            return text_encoder(tokens).last_hidden_state
-        hidden = text_encoder(tokens, output_hidden_states=True).hidden_states[-clip_skip]
-        return final_norm(text_encoder)(hidden)
+    if clip_skip == 1:
+        return text_encoder(tokens).last_hidden_state
+    return final_norm(text_encoder)(text_encoder(tokens, output_hidden_states=True).hidden_states[-clip_skip])
 
 
 def final_norm(text_encoder: torch.nn.Module) -> torch.nn.Module:

@@ -1,0 +1,80 @@
+"""Applying networks by writing them into the weights, and taking them out again without a trace.
+
+The originals are kept and copied back; nothing is ever subtracted, so that after any number of changes the base is
+bit-identical. Sums are made in float32 and rounded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engine.adapters.network import Components, Network
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A network with its strengths, and a key that changes when its file or a strength does."""
+
+    network: Network
+    text_encoder: float
+    unet: float
+    key: tuple
+
+    def strength(self, component: str) -> float:
+        return self.text_encoder if component == "text_encoder" else self.unet
+
+
+class Merger:
+    """Merges networks into one model's weights.
+
+    Args:
+        components: the model's adaptable parts.
+    """
+
+    def __init__(self, components: Components) -> None:
+        self.components = components
+        self._originals: dict[tuple[str, str, str], Tensor] = {}
+        self._key: tuple = ()
+
+    @torch.no_grad()
+    def apply(self, networks: Sequence[Applied]) -> None:
+        """Make the weights `base + sum of strength * deltas`; whatever was applied before is gone."""
+        key = tuple((applied.key, applied.text_encoder, applied.unet) for applied in networks)
+        if key == self._key:
+            return
+        self.restore()
+        layers: dict[tuple[str, str], list[tuple[Network, str, float]]] = {}
+        for applied in networks:
+            for name, ref in applied.network.refs.items():
+                if strength := applied.strength(ref.component):
+                    layers.setdefault((ref.component, ref.path), []).append((applied.network, name, strength))
+        for (component, path), adapters in layers.items():
+            self._merge_layer(component, path, adapters)
+        self._key = key
+
+    def _merge_layer(self, component: str, path: str, adapters: list[tuple[Network, str, float]]) -> None:
+        layer = self.components[component].get_submodule(path)
+        base = dict(layer.named_parameters(recurse=False))
+        originals = {name: tensor.detach().clone() for name, tensor in base.items()}
+        sums = {name: tensor.float() for name, tensor in originals.items()}
+        changed = set()
+        for network, name, strength in adapters:
+            adapter = network.adapters[name].to(layer.weight.device)
+            for tensor, delta in adapter.deltas(originals).items():  # type: ignore[operator]
+                sums[tensor] = sums[tensor] + strength * delta
+                changed.add(tensor)
+        for tensor in changed:
+            self._originals[component, path, tensor] = originals[tensor]
+            base[tensor].copy_(sums[tensor])
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put every original back, bit for bit."""
+        for (component, path, name), original in self._originals.items():
+            self.components[component].get_submodule(path).get_parameter(name).copy_(original)
+        self._originals.clear()
+        self._key = ()

@@ -1,0 +1,143 @@
+"""Stable Diffusion 1.x: a U-Net that denoises latents, a CLIP text encoder, a VAE (Rombach et al. 2022).
+
+The starter is one too. VAE factor, prediction type, noise schedule and sizes are read from the model, never assumed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from engine.errors import ModelError
+from engine.families.base import Family
+from engine.formats.single_file import load_components
+from engine.generation.conditioning import Conditioning, encode_tokens
+from engine.library import ModelFacts
+
+_BLOCK = r"transformer_blocks\.\d+\."
+ATTENTION = re.compile(rf".*\.attentions\.\d+\.{_BLOCK}attn[12]\.to_(q|k|v|out\.0)")
+MLP = re.compile(rf".*\.attentions\.\d+\.(proj_in|proj_out|{_BLOCK}ff\.net\.(0\.proj|2))")
+CONVOLUTION = re.compile(r".*\.(resnets\.\d+\.(conv1|conv2|conv_shortcut|time_emb_proj)|(down|up)samplers\.\d+\.conv)")
+TEXT = re.compile(r"(text_model\.)?encoder\.layers\.\d+\.(self_attn\.(q|k|v|out)_proj|mlp\.fc[12])")
+
+
+def unet_targets(paths: Sequence[str], targets: str, convolutions: bool) -> list[str]:
+    """The U-Net layers Kohya's trainer adapts: 192 of SD1.5 with feed-forward layers, 278 with convolutions."""
+    wanted = [ATTENTION, *([MLP] if targets == "attention+mlp" else []), *([CONVOLUTION] if convolutions else [])]
+    return [path for path in paths if any(pattern.fullmatch(path) for pattern in wanted)]
+
+
+def text_targets(paths: Sequence[str]) -> list[str]:
+    """Attention and feed-forward layers of the text encoder: 72 of SD1.5."""
+    return [path for path in paths if TEXT.fullmatch(path)]
+
+
+class StableDiffusion(Family):
+    base_version = "sd_v1"
+
+    def __init__(
+        self, facts: ModelFacts, tokenizer: CLIPTokenizer, text_encoder: nn.Module, unet: nn.Module, vae: nn.Module,
+        scheduler_config: dict[str, Any], device: torch.device, dtype: torch.dtype,
+    ) -> None:  # fmt: skip
+        self.facts, self.device, self.dtype = facts, device, dtype
+        self.tokenizer, self.scheduler_config = tokenizer, dict(scheduler_config)
+        self.text_encoder, self.unet, self.vae = (
+            part.eval().requires_grad_(False).to(device, dtype) for part in (text_encoder, unet, vae)
+        )
+
+    @classmethod
+    def load(cls, facts: ModelFacts, device: torch.device, dtype: torch.dtype) -> Self:
+        location = Path(facts.location)
+        if not location.is_dir():
+            parts = load_components(location, dtype=dtype)
+            return cls(
+                facts, parts["tokenizer"], parts["text_encoder"], parts["unet"], parts["vae"], parts["scheduler"].config, device, dtype
+            )
+        try:
+            tokenizer = CLIPTokenizer.from_pretrained(location / "tokenizer", local_files_only=True)
+            text_encoder = CLIPTextModel.from_pretrained(location / "text_encoder", torch_dtype=dtype, local_files_only=True)
+            unet, vae = (
+                part.from_pretrained(location / name, torch_dtype=dtype, local_files_only=True, low_cpu_mem_usage=False)
+                for part, name in ((UNet2DConditionModel, "unet"), (AutoencoderKL, "vae"))
+            )
+            scheduler = json.loads((location / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ModelError(
+                "model.broken_folder", f"The model folder {location.name} cannot be loaded: {reason}", "A complete diffusers folder.",
+                "Download it again or choose another model.", path=location.name, reason=reason, field="model.path",
+            ) from error  # fmt: skip
+        return cls(facts, tokenizer, text_encoder, unet, vae, scheduler, device, dtype)
+
+    @property
+    def components(self) -> dict[str, nn.Module]:
+        return {"unet": self.unet, "text_encoder": self.text_encoder}
+
+    def targets(self, options: Any) -> dict[str, list[str]]:
+        chosen: dict[str, list[str]] = {}
+        if options.train_text_encoder:
+            chosen["text_encoder"] = text_targets(_layer_paths(self.text_encoder))
+        if options.train_unet:
+            chosen["unet"] = unet_targets(_layer_paths(self.unet), options.targets, options.conv_rank > 0)
+        return chosen
+
+    @property
+    def prediction_type(self) -> str:
+        return self.scheduler_config.get("prediction_type", "epsilon")
+
+    @property
+    def _factor(self) -> int:
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def size_step(self) -> int:
+        return self._factor
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        return self.vae.config.latent_channels, height // self._factor, width // self._factor
+
+    def conditioning(self, clip_skip: int) -> Conditioning:
+        return Conditioning(self.tokenizer, self.text_encoder, clip_skip=clip_skip)
+
+    def encode_tokens(self, captions: Sequence[str], clip_skip: int) -> Tensor:
+        # Plain words cut at one chunk: a caption is no prompt, brackets in it are brackets.
+        length = self.tokenizer.model_max_length
+        tokens = self.tokenizer(list(captions), padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+        return encode_tokens(tokens.input_ids.to(self.device), self.text_encoder, clip_skip)
+
+    def encode_pictures(self, pictures: Tensor) -> Tensor:
+        latents = self.vae.encode(pictures.to(self.device, self.dtype)).latent_dist.mean.float()
+        return (latents - (self.vae.config.shift_factor or 0.0)) * self.vae.config.scaling_factor
+
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        latents = latents / self.vae.config.scaling_factor + (self.vae.config.shift_factor or 0.0)
+        return (self.vae.decode(latents.to(self.dtype)).sample.float() / 2 + 0.5).clamp(0, 1)
+
+    def predict(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
+        return self.unet(latents.to(self.dtype), timesteps, text.to(self.dtype)).sample
+
+    @property
+    def weights_key(self) -> dict[str, str]:
+        return {"vae": _fingerprint(self.vae), "text_encoder": _fingerprint(self.text_encoder)}
+
+
+def _layer_paths(part: nn.Module) -> list[str]:
+    return [path for path, layer in part.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+
+
+def _fingerprint(part: nn.Module) -> str:
+    """SHA-256 over the weights, their names and number format."""
+    digest = hashlib.sha256(type(part).__name__.encode())
+    for name, tensor in part.state_dict().items():
+        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

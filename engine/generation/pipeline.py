@@ -1,0 +1,112 @@
+"""From a prompt to pictures: encode, draw noise, walk the sampler, decode.
+
+Works on a loaded base model whose adapters are already in place; knows no adapter, no file and no queue. The same function
+makes the sample pictures of a training run and the pictures of the Generate tab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from engine.config.generate import GenerateConfig
+from engine.errors import ConfigError
+from engine.families.base import Family
+from engine.generation.prompt import parse_schedule, split_composable
+from engine.generation.samplers import make_scheduler, noise, take_step
+
+Progress = Callable[[int, int], None]
+"""Called with denoiser calls done and in all."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of an AND prompt: its weight and, for every denoiser call, the text in force."""
+
+    weight: float
+    texts: tuple[str, ...]
+
+
+def picture_size(config: GenerateConfig, model: Family) -> tuple[int, int]:
+    """Width and height in px; 0 is the model's own.
+
+    Raises:
+        ConfigError: `config.size`.
+    """
+    size = config.width or model.facts.resolution, config.height or model.facts.resolution
+    for name, side in zip(("width", "height"), size, strict=True):
+        if side % model.size_step:
+            raise ConfigError(
+                "config.size", f"{name}: {side} px does not fit this model.", f"A multiple of {model.size_step} px.",
+                f"Choose {side - side % model.size_step or model.size_step}.", field=name, value=side, step=model.size_step,
+            )  # fmt: skip
+    return size
+
+
+def plan_parts(text: str, steps: int, calls: int) -> list[Part]:
+    """What each denoiser call is told. A schedule counts steps; samplers of second order make two calls a step."""
+    parts = []
+    for part, weight in split_composable(text):
+        stages = parse_schedule(part, steps)
+        of_step = [next(stage for until, stage in stages if step <= until) for step in range(1, steps + 1)]
+        parts.append(Part(weight, tuple(of_step[call * steps // calls] for call in range(calls))))
+    return parts
+
+
+@torch.no_grad()
+def make_pictures(
+    model: Family, text: str, negative: str, config: GenerateConfig, seeds: Sequence[int], on_progress: Progress | None = None
+) -> Tensor:
+    """Pictures of one prompt.
+
+    Args:
+        text: the prompt without adapter tags.
+        seeds: one per picture.
+
+    Returns:
+        (len(seeds), 3, H, W), float32 in [0, 1].
+    """
+    width, height = picture_size(config, model)
+    scheduler = make_scheduler(config.sampler, model.scheduler_config)
+    scheduler.set_timesteps(config.steps, device=model.device)
+    timesteps = scheduler.timesteps
+    parts = plan_parts(text, config.steps, len(timesteps))
+    guided = config.guidance_scale != 1
+    wanted = [*({stage for part in parts for stage in part.texts}), *([negative] if guided else [])]
+    encoded = model.conditioning(config.clip_skip).encode(wanted)
+
+    latents, generators = noise(model.latent_shape(width, height), seeds, model.device)
+    latents = latents * scheduler.init_noise_sigma
+    for call, timestep in enumerate(timesteps):
+        rows = [encoded[part.texts[call]] for part in parts] + ([encoded[negative]] if guided else [])
+        predictions = _predict(model, scheduler.scale_model_input(latents, timestep), timestep, rows)
+        latents = take_step(scheduler, _guide(predictions, parts, config.guidance_scale, guided), timestep, latents, generators)
+        if on_progress:
+            on_progress(call + 1, len(timesteps))
+    return torch.cat([model.decode_latents(latent[None]).cpu() for latent in latents])
+
+
+def _predict(model: Family, latents: Tensor, timestep: Tensor, rows: list[Tensor]) -> list[Tensor]:
+    """The model's prediction for every text, in one batch; float32."""
+    count = len(latents)
+    words = torch.cat([row.expand(count, -1, -1) for row in rows])
+    output = model.predict(latents.repeat(len(rows), 1, 1, 1), timestep.expand(count * len(rows)), words)
+    return list(output.float().split(count))
+
+
+def _guide(predictions: list[Tensor], parts: list[Part], scale: float, guided: bool) -> Tensor:
+    """Classifier-free guidance (Ho & Salimans 2022), composed (Liu et al. 2022): uncond + sum of w * scale * (cond - uncond)."""
+    if not guided:
+        return torch.stack([part.weight * p for part, p in zip(parts, predictions, strict=True)]).sum(0)
+    *conditional, base = predictions
+    return base + scale * torch.stack([part.weight * (p - base) for part, p in zip(parts, conditional, strict=True)]).sum(0)
+
+
+def to_image(picture: Tensor) -> Image.Image:
+    """A picture (3, H, W) in [0, 1] as 8-bit RGB."""
+    return Image.fromarray((picture.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))

@@ -1,0 +1,237 @@
+"""The place where pictures are made: one loaded base model, the adapters a prompt asks for, PNG files with their recipe.
+
+Adapters are merged into the weights; when a live network (one in training) is in the model they stay beside them and the
+base is not touched. Everything that was not done as asked is reported at the picture; nothing of one prompt stays for the next.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from engine import __version__
+from engine.adapters.merge import Applied, Merger
+from engine.adapters.network import Network
+from engine.config.generate import GenerateConfig
+from engine.device import pick_device, pick_dtype
+from engine.errors import EngineError, PromptError
+from engine.families import load_model
+from engine.families.base import Family
+from engine.formats.adapter_file import read_adapter
+from engine.formats.hashes import adapter_hash, model_hashes
+from engine.formats.infotext import png_bytes, write_infotext
+from engine.generation.pipeline import Progress, make_pictures, picture_size, to_image
+from engine.generation.prompt import AdapterTag, find_adapter, find_problems, parse_tags, strip_comments
+from engine.library import adapter_names, find_model
+from engine.workspace import Workspace, atomic_write
+
+NETWORKS_KEPT = 16
+"""Adapter files kept in memory, the least recently used dropped first."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished picture.
+
+    Attributes:
+        infotext: its recipe, as written into the file.
+        without: made without adapters, for comparison.
+        problems: what was not done as asked, as `EngineError.to_dict`.
+        adapters: name, strengths and matched / unmatched / total modules of each adapter in force.
+    """
+
+    file: Path
+    seed: int
+    infotext: str
+    without: bool = False
+    problems: list[dict] = field(default_factory=list)
+    adapters: list[dict] = field(default_factory=list)
+
+
+class Studio:
+    """Keeps one base model and recently used adapters loaded between requests."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._model: Family | None = None
+        self._location: tuple = ()
+        self._merger: Merger | None = None
+        self._networks: dict[tuple, Network] = {}
+
+    def generate(self, config: GenerateConfig, out: Path, on_progress: Progress | None = None) -> list[Picture]:
+        """Make the pictures of a request and write them below `out`.
+
+        Raises:
+            EngineError: the request cannot be carried out at all.
+        """
+        model = self._load(config.model)
+        assert self._merger
+        return render(model, self._merger, None, config, self.workspace, self._networks, out, on_progress)
+
+    def release(self) -> None:
+        """Let go of the model and its memory."""
+        self._model = self._merger = None
+        self._location = ()
+        self._networks.clear()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _load(self, name: str) -> Family:
+        location = find_model(name, self.workspace)
+        stamp = (location, *(_stamp(location) if isinstance(location, Path) else ()))
+        if self._model is None or stamp != self._location:
+            self.release()
+            device = pick_device()
+            self._model = load_model(location, device, pick_dtype(device))
+            self._merger, self._location = Merger(self._model.components), stamp
+        return self._model
+
+
+def render(
+    model: Family, merger: Merger | None, live: Network | None, config: GenerateConfig, workspace: Workspace,
+    networks: dict[tuple, Network], out: Path, on_progress: Progress | None = None,
+) -> list[Picture]:  # fmt: skip
+    """Pictures from a loaded model.
+
+    Args:
+        merger: writes adapters into the weights; None leaves them beside the weights, which a model in training needs.
+        live: a network already inserted into the model, bypassed for the comparison.
+        networks: loaded adapters by file stamp; used and filled.
+    """
+    prompt = strip_comments(config.prompt)
+    text, tags = parse_tags(prompt)
+    applied, problems = resolve(tags, model, workspace, networks)
+    problems = [*(problem.to_dict() for problem in find_problems(prompt)), *problems]
+    seed = random.randrange(2**32) if config.seed < 0 else config.seed
+    seeds = [(seed + i) % 2**32 for i in range(config.batch_size)]
+    rounds = [False, True] if config.compare and (applied or live) else [False]
+    pictures = []
+    for number, without in enumerate(rounds):
+        progress = (lambda done, total, n=number: on_progress(n * total + done, len(rounds) * total)) if on_progress else None
+        in_force = [] if without else applied
+        with _in_place(model, merger, live, in_force, without):
+            drawn = make_pictures(model, text, strip_comments(config.negative_prompt), config, seeds, progress)
+        for picture, its_seed in zip(drawn, seeds, strict=True):
+            shown = (text if without else prompt).strip()
+            infotext = recipe(config, model, shown, its_seed, in_force)
+            file = _write(out, to_image(picture), infotext, its_seed)
+            report = [] if without else [_report(entry) for entry in applied]
+            pictures.append(Picture(file, its_seed, infotext, without, [] if without else problems, report))
+    return pictures
+
+
+@contextmanager
+def _in_place(model: Family, merger: Merger | None, live: Network | None, applied: list[Applied], without: bool) -> Iterator[None]:
+    """The adapters in force while pictures are made, merged or beside the weights; undone afterwards where that is cheap."""
+    if merger:
+        merger.apply(applied)
+        yield
+        return
+    kept = dict(live.strengths) if live else {}
+    if live and without:
+        live.strengths = dict.fromkeys(live.strengths, 0.0)
+    inserted = []
+    try:
+        for entry in applied:
+            entry.network.strengths = {"unet": entry.unet, "text_encoder": entry.text_encoder}
+            entry.network.to(model.device).insert(model.components)
+            inserted.append(entry.network)
+        yield
+    finally:
+        for network in reversed(inserted):
+            network.remove()
+        if live:
+            live.strengths = kept
+
+
+def resolve(
+    tags: Sequence[AdapterTag], model: Family, workspace: Workspace, networks: dict[tuple, Network]
+) -> tuple[list[Applied], list[dict]]:
+    """The adapters that tags name, and what cannot be honoured; one bad tag never takes the others down."""
+    names = adapter_names(workspace)
+    applied: list[Applied] = []
+    problems: list[dict] = []
+    for tag in tags:
+        if tag.problem:
+            continue  # already told by `find_problems`
+        try:
+            file, _ = names[find_adapter(tag.name, {path: alias for path, (_, alias) in names.items()})]
+            network = _network(file, model, networks)
+        except EngineError as error:
+            problems.append(error.to_dict())
+            continue
+        applied.append(Applied(network, tag.text_encoder, tag.unet, (file, *_stamp(file))))
+        ignored = sorted(set(tag.options))
+        if ignored:
+            problems.append(PromptError(
+                "prompt.option_ignored", f"{tag.source}: {', '.join(ignored)} is not applied yet.", "One strength for the whole picture.",
+                "Remove the option.", tag=tag.source, options=", ".join(ignored),
+            ).to_dict())  # fmt: skip
+        if network.match.unmatched:
+            problems.append(PromptError(
+                "adapter.partly_matched", f"{tag.name}: {network.match.matched} of {network.match.total} modules exist in this base model.",
+                "All of them, with the base model it was trained on.", "The rest has no effect here.",
+                name=tag.name, matched=network.match.matched, total=network.match.total,
+            ).to_dict())  # fmt: skip
+    return applied, problems
+
+
+def _network(file: Path, model: Family, networks: dict[tuple, Network]) -> Network:
+    """A loaded adapter, from memory if the file is still the same."""
+    key = (id(model), file, *_stamp(file))
+    network = networks.pop(key, None) or Network.from_file(read_adapter(file), model.components).eval().requires_grad_(False)
+    networks[key] = network
+    while len(networks) > NETWORKS_KEPT:
+        networks.pop(next(iter(networks)))
+    return network
+
+
+def recipe(config: GenerateConfig, model: Family, prompt: str, seed: int, applied: Sequence[Applied]) -> str:
+    """The infotext of a picture, in AUTOMATIC1111's layout."""
+    width, height = picture_size(config, model)
+    sampler, _, schedule = config.sampler.partition(" Karras")
+    location = model.facts.location
+    hashes = ", ".join(f"{entry.key[0].stem}: {adapter_hash(entry.key[0])[:12]}" for entry in applied)
+    return write_infotext(prompt, config.negative_prompt.strip(), {
+        "Steps": config.steps,
+        "Sampler": sampler,
+        "Schedule type": "Karras" if config.sampler.endswith(" Karras") else "Automatic",
+        "CFG scale": f"{config.guidance_scale:g}",
+        "Seed": seed,
+        "Size": f"{width}x{height}",
+        "Model hash": model_hashes(location).short if isinstance(location, Path) else None,
+        "Model": model.facts.name,
+        "Clip skip": config.clip_skip if config.clip_skip > 1 else None,
+        "RNG": "CPU",
+        "Lora hashes": hashes or None,
+        "Version": f"LoRA Atelier {__version__}",
+    })  # fmt: skip
+
+
+def _report(applied: Applied) -> dict:
+    match = applied.network.match
+    return {
+        "name": applied.key[0].stem, "text_encoder": applied.text_encoder, "unet": applied.unet,
+        "matched": match.matched, "unmatched": list(match.unmatched[:20]), "total": match.total,
+    }  # fmt: skip
+
+
+def _write(out: Path, image, infotext: str, seed: int) -> Path:
+    """The PNG under a name that sorts by time and is never taken."""
+    name = time.strftime("%H%M%S")
+    numbered = (out / f"{name}-{seed}{'' if i == 0 else f'-{i}'}.png" for i in range(10_000))
+    file = next(path for path in numbered if not path.exists())
+    with atomic_write(file) as stream:
+        stream.write(png_bytes(image, infotext))
+    return file
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns

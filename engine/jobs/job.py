@@ -1,0 +1,51 @@
+"""What a job is and which states it may be in. Plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Kind = Literal["train", "generate"]
+State = Literal["queued", "running", "pausing", "paused", "done", "failed", "cancelled", "lost"]
+STATES: tuple[str, ...] = get_args(State)
+
+WORKING = ("running", "pausing")
+"""A worker has it. `pausing` was asked to end and is saving."""
+LIVE = ("queued", *WORKING, "paused", "lost")
+"""Not ended: a training run in one of these owns its name."""
+RESUMABLE = ("paused", "lost", "failed")
+"""A training run can go on from its last saved state."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of the queue.
+
+    Attributes:
+        id: sorts by time of creation, for example "20261124-061500-ab12".
+        config: the whole config as plain data.
+        folder: the run folder relative to the data folder, for training.
+        error: `EngineError.to_dict` of why it failed, or was paused by something other than the user.
+        result: what came out: `file` of a training run, `pictures` of a generation.
+        request: "stop" or "cancel" when it was asked to end and has not yet.
+        created, started, finished: s since the epoch; `started` is the begin of the present attempt.
+        attempt: 1, and one more for each resume.
+        progress: what a screen shows while it works: `phase`, `done`, `total`, `step`, `steps`, `loss`, `seconds_left`, `waiting`.
+        worker: the process that has or had it, as `engine.jobs.process.identity`.
+    """
+
+    id: str
+    kind: Kind
+    name: str
+    state: State
+    config: dict
+    folder: str | None
+    error: dict | None
+    result: dict | None
+    request: str | None
+    created: float
+    started: float | None
+    finished: float | None
+    attempt: int
+    progress: dict | None
+    worker: str | None

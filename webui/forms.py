@@ -1,0 +1,220 @@
+"""A config model and the components that show it: the only place that maps a field to a component.
+
+Values travel as a list in the order of `Form.keys`. Every field of a config has a key: its path, or `path@kind` where several
+kinds of a union have a field of that name. A problem is shown at its field, in place of the help.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+import gradio as gr
+from pydantic import BaseModel
+
+from engine.config.field import Field, fields
+from engine.config.load import merge, nested, validate
+from engine.errors import ConfigError, EngineError
+from webui.i18n import choice_key, explain, label, t, table
+from webui.widgets.html import plain_markdown
+
+Model = TypeVar("Model", bound=BaseModel)
+HIDDEN = ("version",)
+"""Fields that nobody sets by hand."""
+INVALID = "field-invalid"
+
+
+def keyed(model: type[BaseModel]) -> dict[str, Field]:
+    """Key -> field, in the order of declaration; the `kind` of a union is one field with all its kinds as choices."""
+    found: dict[str, Field] = {}
+    declared = [field for field in fields(model) if field.path not in HIDDEN]
+    kinds: dict[str, list[str]] = {}
+    for field in declared:
+        if field.path.endswith(".kind") and field.kind:
+            kinds.setdefault(field.path.removesuffix("kind"), []).append(field.kind)
+    for field in declared:
+        section = field.path.rpartition(".")[0] + "."
+        members = kinds.get(section, [])
+        if field.path == f"{section}kind" and members:
+            found[field.path] = replace(found.get(field.path, field), choices=tuple(members), kind="")
+        else:
+            found[f"{field.path}@{field.kind}" if len(members) > 1 else field.path] = field
+    return {key: field for key, field in found.items() if len(field.choices) != 1}
+
+
+def to_widget(field: Field, value: Any) -> Any:
+    """A setting as its component holds it."""
+    return "\n".join(value or ()) if field.type is list else value
+
+
+def from_widget(field: Field, value: Any) -> Any:
+    """What a component holds as a setting; nothing is rounded or clamped here."""
+    if field.type is list:
+        return [line.strip() for line in str(value or "").splitlines() if line.strip()]
+    if field.type in (int, float) and isinstance(value, str):
+        value = value.strip() or None
+    if field.type is str:
+        return "" if value is None else str(value)
+    if field.type is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+@dataclass(frozen=True)
+class Checked(Generic[Model]):
+    """Settings as read from a form: `config` when they are valid, else the problems by key (or None for the whole form)."""
+
+    config: Model | None
+    problems: dict[str | None, str]
+
+
+class Form(Generic[Model]):
+    """The components of one config on one page.
+
+    Args:
+        name: first part of every `elem_id`.
+        model: the config.
+        scope: prefix of the keys in the locales.
+        omit: paths that the page sets itself.
+    """
+
+    def __init__(self, name: str, model: type[Model], scope: str = "", omit: Iterable[str] = ()) -> None:
+        self.name, self.model, self.scope = name, model, scope
+        self.fields = {key: field for key, field in keyed(model).items() if field.path not in omit}
+        self.components: dict[str, Any] = {}
+
+    @property
+    def keys(self) -> list[str]:
+        return list(self.components)
+
+    @property
+    def inputs(self) -> list[Any]:
+        return list(self.components.values())
+
+    def elem_id(self, key: str) -> str:
+        return f"{self.name}-" + key.replace(".", "-").replace("@", "-")
+
+    def place(self, key: str, **options: Any) -> Any:
+        """Make the component of a field where the layout now stands. `options` override what the declaration says."""
+        field = self.fields[key]
+        stem = f"{self.scope}{field.path}"
+        common = {"label": label(f"{stem}.label"), "info": label(f"{stem}.help"), "elem_id": self.elem_id(key)}
+        component = _build(field, self.scope, {**common, "value": to_widget(field, field.default), **options})
+        self.components[key] = component
+        return component
+
+    def place_level(self, section: str, level: str) -> int:
+        """Make all components of a section's level that are not placed yet; returns how many."""
+        chosen = [k for k, f in self.fields.items() if k not in self.components and k.startswith(section) and f.ui.level == level]
+        for key in chosen:
+            self.place(key)
+        return len(chosen)
+
+    def settings(self, values: Sequence[Any]) -> dict[str, Any]:
+        """Nested settings; of a union only the chosen kind's fields."""
+        given = dict(zip(self.components, values, strict=True))
+        flat = {}
+        for key, value in given.items():
+            field = self.fields[key]
+            section = field.path.rpartition(".")[0]
+            if "@" not in key or given.get(f"{section}.kind") == field.kind:
+                flat[field.path] = from_widget(field, value)
+        return nested(flat)
+
+    def values(self, config: Model | Mapping[str, Any]) -> list[Any]:
+        """What the components show for a config; fields that it does not have keep their default."""
+        data = config if isinstance(config, Mapping) else config.model_dump()
+        return [to_widget(self.fields[key], _dig(data, self.fields[key], "@" in key)) for key in self.components]
+
+    def check(self, values: Sequence[Any], language: str, under: Mapping[str, Any] | None = None) -> Checked[Model]:
+        """Validate what the components hold, laid over the settings `under` that have no component."""
+        try:
+            return Checked(validate(self.model, merge(under or {}, self.settings(values))), {})
+        except ConfigError as error:
+            problems: dict[str | None, str] = {}
+            for path, problem in error.values.get("problems", [("", explain(error, language).text)]):  # type: ignore[union-attr]
+                for key in self._keys_of(path, problem):
+                    problems.setdefault(key, self._say(key, path, problem, language))
+            return Checked(None, problems)
+
+    def _keys_of(self, path: str, problem: str) -> list[str | None]:
+        """The fields that a problem at `path` belongs to; a contradiction of a section belongs to all that it names."""
+        exact = [key for key in self.components if self.fields[key].path == path or path.startswith(f"{self.fields[key].path}.")]
+        inside = [key for key in self.components if key.startswith(f"{path}.") and self.fields[key].path.rpartition(".")[2] in problem]
+        return list(exact or inside) or [None]
+
+    def _say(self, key: str | None, path: str, problem: str, language: str) -> str:
+        own = f"text.problem.{path}"
+        if own in table(language):
+            return t(own, language)
+        field = self.fields.get(key or "")
+        return (field and _expectation(field, language)) or f"{path}: {problem}"
+
+    def problem_of(self, error: EngineError, language: str) -> dict[str | None, str]:
+        """An engine's error as problems by key."""
+        path = str(error.values.get("field", ""))
+        keys: list[str | None] = [key for key in self.components if self.fields[key].path == path]
+        return dict.fromkeys(keys or [None], explain(error, language).text)
+
+    def mark(self, problems: Mapping[str | None, str], marked: Sequence[str]) -> list[Any]:
+        """Updates that show problems at their fields and put the help back at those `marked` before."""
+        updates = []
+        for key, field in self.fields.items():
+            if key not in self.components:
+                continue
+            if key in problems:
+                updates.append(gr.update(info=plain_markdown(problems[key]), elem_classes=[INVALID]))
+            elif key in marked:
+                updates.append(gr.update(info=label(f"{self.scope}{field.path}.help"), elem_classes=[]))
+            else:
+                updates.append(gr.skip())
+        order = {key: update for key, update in zip((k for k in self.fields if k in self.components), updates, strict=True)}
+        return [order[key] for key in self.components]
+
+    def headline(self, problems: Mapping[str | None, str], language: str) -> str:
+        """The first problem as one line with the field's name, as plain text."""
+        key, problem = next(iter(problems.items()))
+        name = t(f"{self.scope}{self.fields[key].path}.label", language) if key else ""
+        return f"{name}: {problem}" if name else problem
+
+
+def _dig(data: Any, field: Field, of_kind: bool) -> Any:
+    section = data
+    for part in field.path.split(".")[:-1]:
+        section = section.get(part, {}) if isinstance(section, Mapping) else {}
+    if of_kind and section.get("kind", field.kind) != field.kind:
+        return field.default
+    return section.get(field.path.rpartition(".")[2], field.default)
+
+
+def _expectation(field: Field, language: str) -> str:
+    """What a number field wants, from its declaration."""
+    if field.type not in (int, float):
+        return ""
+    word = "integer" if field.type is int else "number"
+    empty = t("text.problem.or_empty", language) if field.optional else ""
+    return t(f"text.problem.{word}", language, low=_number(field.minimum), high=_number(field.maximum)) + empty
+
+
+def _number(value: float | None) -> str:
+    return "?" if value is None else f"{int(value):,}" if math.isclose(value, int(value)) else f"{value:g}"
+
+
+def _build(field: Field, scope: str, options: dict[str, Any]) -> Any:
+    """The component for a field. Bounds are left to the validation, whose words say more than a number box."""
+    if field.choices:
+        names = [(label(key) if (key := choice_key(scope, field, word)) else str(word), word) for word in field.choices]
+        return gr.Dropdown(**{"choices": names, "filterable": len(names) > 12, **options})
+    if field.ui.widget in ("model", "dataset"):
+        return gr.Dropdown(**{"choices": [], "allow_custom_value": True, **options})
+    if field.type is bool:
+        return gr.Checkbox(**options)
+    if field.ui.widget == "slider":
+        return gr.Slider(**{"minimum": field.minimum, "maximum": field.maximum, "step": field.ui.step, **options})
+    if field.type in (int, float):
+        empty = {"placeholder": label("form.computed")} if field.optional else {}
+        return gr.Number(**{"step": field.ui.step or 1, **empty, **options})
+    lines = 3 if field.ui.widget == "lines" else 1
+    return gr.Textbox(**{"lines": lines, "max_lines": 10 if lines > 1 else 1, **options})

@@ -1,0 +1,36 @@
+"""The one way text gets into HTML.
+
+Gradio runs a component's HTML through a template language, so besides the five characters of HTML the braces, the dollar
+and the backtick become entities too.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+_TEMPLATE = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;"})
+_MARKDOWN = re.compile(r"([\\*_\[\]()#+!|~])")
+
+
+def esc(text: object) -> str:
+    """Text for an element or a quoted attribute."""
+    return html.escape(str(text), quote=True).translate(_TEMPLATE)
+
+
+def tag(name: str, content: str = "", **attributes: object) -> str:
+    """An element. `content` is HTML already; attributes are escaped, `class_` is `class`, `_` becomes `-`, None is left out."""
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{esc(value)}"' for key, value in attributes.items() if value is not None
+    )
+    return f"<{name}{written}>" if name in ("img", "input", "br") else f"<{name}{written}>{content}</{name}>"
+
+
+def text(name: str, words: object, **attributes: object) -> str:
+    """An element that holds plain text."""
+    return tag(name, esc(words), **attributes)
+
+
+def plain_markdown(words: object) -> str:
+    """Text for places that read Markdown, so that it shows as typed."""
+    return esc(_MARKDOWN.sub(r"\\\1", str(words)))
