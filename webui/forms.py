@@ -161,17 +161,14 @@ class Form(Generic[Model]):
     def mark(self, problems: Mapping[str | None, str], marked: Sequence[str]) -> list[Any]:
         """Updates that show problems at their fields and put the help back at those `marked` before."""
         updates = []
-        for key, field in self.fields.items():
-            if key not in self.components:
-                continue
+        for key in self.components:
             if key in problems:
                 updates.append(gr.update(info=plain_markdown(problems[key]), elem_classes=[INVALID]))
             elif key in marked:
-                updates.append(gr.update(info=label(f"{self.scope}{field.path}.help"), elem_classes=[]))
+                updates.append(gr.update(info=label(f"{self.scope}{self.fields[key].path}.help"), elem_classes=[]))
             else:
                 updates.append(gr.skip())
-        order = {key: update for key, update in zip((k for k in self.fields if k in self.components), updates, strict=True)}
-        return [order[key] for key in self.components]
+        return updates
 
     def headline(self, problems: Mapping[str | None, str], language: str) -> str:
         """The first problem as one line with the field's name, as plain text."""

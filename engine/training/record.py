@@ -1,0 +1,101 @@
+"""What a finished adapter says about itself: the run's facts as Kohya's metadata."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from engine.config.train import TrainConfig
+from engine.families.base import Family
+from engine.formats.hashes import model_hashes
+from engine.formats.metadata import kohya_metadata, modelspec_metadata, tag_frequency
+from engine.formats.run_facts import RunFacts
+from engine.preflight import Preflight
+
+PREDICTION_NAMES = {"epsilon": "epsilon", "v_prediction": "v"}
+
+
+def metadata(
+    config: TrainConfig, ahead: Preflight, model: Family, step: int, epoch: int, started: float, finished: float, session: int,
+    precision: str, name: str,
+) -> dict[str, str]:  # fmt: skip
+    """`ss_*` and `modelspec.*` of a version saved after `step` steps.
+
+    Args:
+        started, finished: seconds since 1970.
+        name: of the file, without ending.
+    """
+    training, dataset, adapter = config.training, config.dataset, config.adapter
+    plan, location = ahead.plan, ahead.model.location
+    hashes = model_hashes(location) if isinstance(location, Path) else None
+    folders = {_folder_name(concept, ahead): concept for concept in ahead.dataset.concepts}
+    facts = RunFacts(
+        name=name,
+        base_name=location.name if isinstance(location, Path) and not ahead.model.practice else ahead.model.name,
+        base_version=model.base_version,
+        base_hash=hashes.old if hashes else None,
+        base_sha256=hashes.sha256 if hashes else None,
+        prediction_type=PREDICTION_NAMES[model.prediction_type],
+        network_dim=adapter.rank,
+        network_alpha=adapter.alpha or adapter.rank,
+        network_dropout=adapter.dropout or None,
+        network_args=_network_args(adapter),
+        session_id=session,
+        started_at=started,
+        finished_at=finished,
+        seed=training.seed,
+        epoch=epoch,
+        num_epochs=-(-plan.steps // plan.steps_per_epoch),
+        steps=step,
+        max_train_steps=plan.steps,
+        num_train_images=plan.views_per_epoch,
+        num_batches_per_epoch=plan.steps_per_epoch * training.gradient_accumulation,
+        batch_size=training.batch_size,
+        gradient_accumulation_steps=training.gradient_accumulation,
+        gradient_checkpointing=training.gradient_checkpointing,
+        mixed_precision=precision,
+        learning_rate=training.learning_rate,
+        unet_lr=training.learning_rate if adapter.train_unet else None,
+        text_encoder_lr=training.text_encoder_learning_rate if adapter.train_text_encoder else None,
+        optimizer=f"torch.optim.adamw.AdamW(weight_decay={training.optimizer.weight_decay})",
+        lr_scheduler=training.schedule if training.schedule == "cosine" else "constant_with_warmup",
+        lr_warmup_steps=round(training.warmup * plan.steps),
+        max_grad_norm=training.max_grad_norm,
+        clip_skip=training.clip_skip if training.clip_skip > 1 else None,
+        resolution=(plan.resolution, plan.resolution),
+        enable_bucket=dataset.enable_buckets,
+        bucket_no_upscale=dataset.no_upscale,
+        min_bucket=dataset.bucket_min or max(ahead.model.step, plan.resolution // 2),
+        max_bucket=dataset.bucket_max or plan.resolution * 2,
+        bucket_info=_bucket_info(ahead),
+        flip_aug=dataset.flip,
+        shuffle_caption=dataset.shuffle_tags,
+        keep_tokens=dataset.keep_tags,
+        caption_dropout_rate=dataset.caption_dropout,
+        dataset_dirs={folder: {"n_repeats": c.repeats, "img_count": len(c.pictures)} for folder, c in folders.items()},
+        tag_frequency=tag_frequency({folder: [p.caption for p in c.pictures] for folder, c in folders.items()}),
+        trigger=dataset.trigger.strip(),
+        comment=config.output.comment or None,
+    )
+    return {**kohya_metadata(facts), **modelspec_metadata(facts)}
+
+
+def _folder_name(concept: Any, ahead: Preflight) -> str:
+    """Kohya's `repeats_name`, made up for a plain folder."""
+    place = concept.pictures[0].path.parent.name if concept.pictures else concept.name
+    return place if place.partition("_")[0].isdigit() else f"{concept.repeats}_{place}"
+
+
+def _network_args(adapter: Any) -> dict[str, object]:
+    if not adapter.conv_rank:
+        return {}
+    return {"conv_dim": str(adapter.conv_rank), "conv_alpha": str(adapter.conv_alpha or adapter.conv_rank)}
+
+
+def _bucket_info(ahead: Preflight) -> dict[str, object] | None:
+    counts: dict[tuple[int, int], int] = {}
+    for fit, repeats in zip(ahead.fits, ahead.dataset.repeats, strict=True):
+        counts[fit.bucket] = counts.get(fit.bucket, 0) + repeats
+    error = sum(abs(fit.aspect_error) for fit in ahead.fits) / max(1, len(ahead.fits))
+    buckets = {str(i): {"resolution": list(size), "count": count} for i, (size, count) in enumerate(sorted(counts.items()))}
+    return {"buckets": buckets, "mean_img_ar_error": error}

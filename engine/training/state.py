@@ -1,0 +1,126 @@
+"""Saving and restoring a run exactly: adapter, optimizer, step.
+
+Every random draw of a run is a function of (seed, step), and the learning rate of the step alone, so these three are all
+there is. A state is a folder: tensors as safetensors, numbers as JSON, no pickle. It is written beside the old one, synced,
+checked and renamed; the previous good state is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from engine.errors import EngineError
+from engine.workspace import atomic_write, sync_folder
+
+NAMES = ("state", "state.previous")
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run after `step` optimizer steps.
+
+    Attributes:
+        identity: what a resume must find unchanged (config, data, base model, versions, threads): name -> value.
+        adapter: parameters by name, at full precision.
+        optimizer: its tensors by `index.name`; `numbers` holds everything of it that is no tensor.
+    """
+
+    step: int
+    identity: dict[str, str]
+    adapter: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    numbers: dict[str, Any]
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """An optimizer's state as tensors and plain numbers."""
+    tensors, numbers = {}, {}
+    for index, values in optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            (tensors if isinstance(value, Tensor) else numbers)[f"{index}.{name}"] = value
+    return tensors, numbers
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in [*tensors.items(), *numbers.items()]:
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def save_state(folder: Path, state: RunState) -> None:
+    """Make `folder/state` this state; the one before becomes `state.previous`."""
+    staging = folder / "state.new"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    files = {"adapter.safetensors": save(_plain(state.adapter)), "optimizer.safetensors": save(_plain(state.optimizer))}
+    facts = {"step": state.step, "identity": state.identity, "numbers": state.numbers}
+    facts["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    files["state.json"] = json.dumps(facts, indent=1).encode()
+    for name, content in files.items():
+        with atomic_write(staging / name) as stream:
+            stream.write(content)
+    current, previous = (folder / name for name in NAMES)
+    if current.exists():
+        shutil.rmtree(previous, ignore_errors=True)
+        current.rename(previous)
+    staging.rename(current)
+    sync_folder(folder)
+
+
+def load_state(folder: Path, identity: dict[str, str]) -> RunState | None:
+    """The newest whole state of a run, or None when there is none.
+
+    Raises:
+        EngineError: `resume.changed`: the state belongs to other settings, data or programs than `identity` says.
+    """
+    for name in NAMES:
+        state = _read(folder / name)
+        if state is None:
+            continue
+        changed = sorted(key for key in {*identity, *state.identity} if identity.get(key) != state.identity.get(key))
+        if changed:
+            raise EngineError(
+                "resume.changed", f"The run cannot be continued exactly: {', '.join(changed)} changed since it was stopped.",
+                "The same settings, pictures, base model and program versions.", "Start it as a new run.", changed=", ".join(changed),
+            )  # fmt: skip
+        return state
+    return None
+
+
+def _read(folder: Path) -> RunState | None:
+    """A state whose checksums hold, else None."""
+    try:
+        facts = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        contents = {name: (folder / name).read_bytes() for name in facts["sha256"]}
+        if any(hashlib.sha256(contents[name]).hexdigest() != digest for name, digest in facts["sha256"].items()):
+            return None
+        return RunState(
+            int(facts["step"]), facts["identity"], load(contents["adapter.safetensors"]), load(contents["optimizer.safetensors"]),
+            facts["numbers"],
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return None
+
+
+def describe_identity(**values: object) -> dict[str, str]:
+    """Values as short text that compares: long ones become hashes."""
+    texts = {name: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for name, value in values.items()}
+    return {name: text if len(text) <= 100 else hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
