@@ -32,7 +32,7 @@ def keyed(model: type[BaseModel]) -> dict[str, Field]:
     declared = [field for field in fields(model) if field.path not in HIDDEN]
     kinds: dict[str, list[str]] = {}
     for field in declared:
-        if field.path.endswith(".kind") and field.kind:
+        if field.path.endswith(".kind") and len(field.choices) == 1:  # more words than one: an ordinary choice of that name
             kinds.setdefault(field.path.removesuffix("kind"), []).append(field.kind)
     for field in declared:
         section = field.path.rpartition(".")[0] + "."

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,7 +95,7 @@ class RunView:
         samples, checkpoints, warnings: their events.
         started: the event with the run's facts, {} before.
         error: `EngineError.to_dict` when this attempt failed. stopped: it was stopped and saved. done: the last event.
-        seconds_left: s for the steps to come, once two are done.
+        seconds: of the most recent steps.
     """
 
     phase: str = ""
@@ -111,27 +112,35 @@ class RunView:
     error: dict | None = None
     stopped: bool = False
     done: dict | None = None
-    seconds_left: float | None = None
     attempt: int = 0
+    seconds: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_STEPS))
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds for the steps to come, once two are done."""
+        if len(self.seconds) < 2 or self.done:
+            return None
+        return max(0, self.steps - self.step) * sum(self.seconds) / len(self.seconds)
 
 
 def fold(events: Iterable[dict[str, Any]]) -> RunView:
-    """The state of a run after these events. Events of kinds it does not know are passed over."""
+    """The state of a run after these events. Events that it does not know, or that lack something, are passed over."""
     view = RunView()
-    seconds: list[float] = []
     for event in events:
-        if event.get("attempt", 1) > view.attempt:
-            view.attempt = event.get("attempt", 1)
-            view.error, view.stopped = None, False
-        take = TAKERS.get(event["type"])
-        if take:
-            take(view, event)
-        if event["type"] == Step.type:
-            seconds.append(event["seconds"])
-    recent = seconds[-RECENT_STEPS:]
-    if len(recent) > 1 and not view.done:
-        view.seconds_left = max(0, view.steps - view.step) * sum(recent) / len(recent)
+        take(view, event)
     return view
+
+
+def take(view: RunView, event: dict[str, Any]) -> None:
+    """Change a view by one event."""
+    try:
+        if event["attempt"] > view.attempt:
+            view.attempt, view.error, view.stopped = event["attempt"], None, False
+            view.seconds.clear()
+        if change := TAKERS.get(event["type"]):
+            change(view, event)
+    except (KeyError, TypeError):
+        return
 
 
 def _rewind(view: RunView, step: int) -> None:
@@ -160,6 +169,7 @@ def _step(view: RunView, event: dict) -> None:
     if event["step"] <= view.step:  # begun again from the start, without a saved state
         _rewind(view, event["step"] - 1)
     view.step = event["step"]
+    view.seconds.append(event["seconds"])
     view.losses.append((event["step"], event["loss"]))
     view.learning_rates.append((event["step"], event["learning_rate"]))
 

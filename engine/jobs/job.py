@@ -30,7 +30,8 @@ class Job:
         request: "stop" or "cancel" when it was asked to end and has not yet.
         created, started, finished: s since the epoch; `started` is the begin of the present attempt.
         attempt: 1, and one more for each resume.
-        progress: what a screen shows while it works: `phase`, `done`, `total`, `step`, `steps`, `loss`, `seconds_left`, `waiting`.
+        progress: what a screen shows: `phase`, `done`, `total`; of a run `step`, `steps`, `loss`, `seconds_left` as well; of
+            pictures that wait for the end of a run `phase` "waiting", its id `waiting` and its name `run`.
         worker: the process that has or had it, as `engine.jobs.process.identity`.
     """
 

@@ -61,14 +61,13 @@ class JobStore:
         self.database = database
         self._lock = threading.RLock()
         database.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(database, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        self._connection.row_factory = sqlite3.Row
         try:
+            self._connection = sqlite3.connect(database, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            self._connection.row_factory = sqlite3.Row
             _use_wal(self._connection)
             with self._transaction():
                 self._prepare()
         except sqlite3.DatabaseError as error:
-            self._connection.close()
             raise JobError(
                 "jobs.unreadable", f"The job list {database.name} cannot be read: {error}.",
                 todo="Move the file away; runs and LoRAs stay in their folders.", path=database, reason=error,
@@ -204,7 +203,7 @@ class JobStore:
             return self.get(id)
 
     def requeue(self, id: str) -> Job:
-        """Queue a run that stopped, was lost or failed once more, at its old place, as the next attempt. Harmless when it is queued.
+        """Queue a run that stopped, was lost or failed at its old place, as the next attempt. One that is queued stays as it is.
 
         Raises:
             JobError: `job.unknown`, `job.not_resumable`.

@@ -1,0 +1,132 @@
+"""What a user can do with jobs: the verbs that the page, the command line and the API share.
+
+They check everything first, so that what enters the queue can be carried out. Torch-free; they never compute.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.config.generate import GenerateConfig
+from engine.config.train import TrainConfig
+from engine.errors import JobError
+from engine.jobs import run_folder
+from engine.jobs.generating import ResultPicture, pictures_of
+from engine.jobs.job import LIVE, Job
+from engine.jobs.store import name_taken, new_id, open_store
+from engine.jobs.supervisor import wake
+from engine.library import find_model
+from engine.preflight import preflight
+from engine.workspace import Workspace, check_name
+
+SHOWN_PROMPT = 60
+
+
+def start_training(config: TrainConfig, workspace: Workspace, press_id: str | None = None) -> Job:
+    """Queue a run. The same `press_id` gives the same job.
+
+    Raises:
+        EngineError: what `preflight` raises; `output.name_taken` with a free name as `values["suggestion"]`.
+    """
+    store = open_store(workspace.database)
+    if press_id and (made := store.by_press(press_id)):
+        return made
+    config = config.model_copy(deep=True)
+    config.output.name = check_name(config.output.name)
+    if is_taken(config.output.name, workspace):
+        raise name_taken(config.output.name, free_name(config.output.name, workspace))
+    preflight(config, workspace)
+    config.dataset.folder = _dataset_anywhere(config.dataset.folder, workspace)
+    config.model.path = _model_anywhere(config.model.path, workspace)
+    id = new_id()
+    folder = run_folder.create(workspace, id, config)
+    try:
+        job = store.add("train", config.model_dump(mode="json"), config.output.name, press_id, folder, id)
+    except BaseException:
+        run_folder.discard(workspace, folder)
+        raise
+    if job.id != id:  # the same press, twice at one time
+        run_folder.discard(workspace, folder)
+    wake(workspace)
+    return job
+
+
+def start_generation(config: GenerateConfig, workspace: Workspace, press_id: str | None = None) -> Job:
+    """Queue pictures. The same `press_id` gives the same job.
+
+    Raises:
+        EngineError: the model is not there; `run.not_live` when the run whose adapter is asked for is not training.
+    """
+    store = open_store(workspace.database)
+    config = config.model_copy(deep=True)
+    config.model = _model_anywhere(config.model, workspace)
+    if config.live_run and store.get(config.live_run).state != "running":
+        raise JobError(
+            "run.not_live", "The run is not training now.", todo="Use its finished LoRA in the prompt: <lora:name:1>.",
+            id=config.live_run, field="live_run",
+        )  # fmt: skip
+    name = " ".join(config.prompt.split())[:SHOWN_PROMPT]
+    job = store.add("generate", config.model_dump(mode="json"), name, press_id)
+    wake(workspace)
+    return job
+
+
+def stop(job: Job, workspace: Workspace) -> Job:
+    """Ask a run to save and stop; it can be resumed. One that waits in the queue is taken out of it. Pictures are cancelled."""
+    job = open_store(workspace.database).ask(job.id, "stop")
+    wake(workspace)
+    return job
+
+
+def cancel(job: Job, workspace: Workspace) -> Job:
+    """Ask a job to end for good. What it has made so far is kept."""
+    job = open_store(workspace.database).ask(job.id, "cancel")
+    wake(workspace)
+    return job
+
+
+def resume(job: Job, workspace: Workspace) -> Job:
+    """Queue a stopped, lost or failed run again; it goes on in its folder from its last saved state.
+
+    Raises:
+        EngineError: it cannot be resumed, its folder has gone, or its settings are not valid any more.
+    """
+    store = open_store(workspace.database)
+    run_folder.read_config(run_folder.locate(workspace, store.get(job.id)))
+    job = store.requeue(job.id)
+    wake(workspace)
+    return job
+
+
+def pictures(job: Job, workspace: Workspace) -> list[ResultPicture]:
+    """The pictures a job made, with absolute paths; those deleted since are left out."""
+    return pictures_of(job, workspace)
+
+
+def is_taken(name: str, workspace: Workspace) -> bool:
+    """Whether a LoRA or a live run has this name, upper and lower case being one."""
+    runs = open_store(workspace.database).list(limit=-1, states=LIVE, kinds=("train",))
+    files = (file.stem for file in workspace.loras.glob("*.safetensors"))
+    return name.casefold() in {each.casefold() for each in (*(run.name for run in runs), *files)}
+
+
+def free_name(name: str, workspace: Workspace) -> str:
+    """A name like this one that nobody has: name-v2, name-v3, ..."""
+    number = 2
+    while is_taken(f"{name}-v{number}", workspace):
+        number += 1
+    return f"{name}-v{number}"
+
+
+def _dataset_anywhere(typed: str, workspace: Workspace) -> str:
+    """The dataset, named so that a process in another folder finds it: a path typed from here becomes absolute."""
+    here = Path(typed.strip()).expanduser()
+    found = workspace.dataset_folder(typed)
+    return str(found) if found == here.resolve() else typed.strip()
+
+
+def _model_anywhere(typed: str, workspace: Workspace) -> str:
+    """The same for the base model."""
+    here = Path(typed.strip()).expanduser()
+    found = find_model(typed, workspace)
+    return str(found) if isinstance(found, Path) and found == here.resolve() else typed.strip()

@@ -1,0 +1,124 @@
+"""The process that computes: `python -m engine.jobs.worker --data-dir DIR`. One per data folder and device.
+
+It takes jobs one after the other, pictures before training; while a run trains, pictures for the same base are made between
+its steps. A job that fails ends alone. Knows no page: whoever wants something writes a row and sends a wake.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sqlite3
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from engine.errors import EngineError, JobError
+from engine.jobs.desk import Desk
+from engine.jobs.generating import make_pictures
+from engine.jobs.job import Job
+from engine.jobs.lock import FileLock
+from engine.jobs.mailbox import Mailbox, obey_signals
+from engine.jobs.process import lives, this_process
+from engine.jobs.runners import RUNNERS, Runners, Studio
+from engine.jobs.store import JobStore
+from engine.jobs.supervisor import device_lock
+from engine.jobs.training import train
+from engine.workspace import Workspace
+
+LOOK_SECONDS = 3.0
+"""Between two looks into the queue when no wake comes."""
+IDLE_SECONDS = 30 * 60.0
+"""A model that nobody used for so long is let go."""
+
+
+class Worker:
+    """The loop over the queue."""
+
+    def __init__(self, desk: Desk, idle_seconds: float = IDLE_SECONDS) -> None:
+        self.desk, self.idle_seconds = desk, idle_seconds
+        self._studio: Studio | None = None
+        self._used = time.monotonic()
+
+    def run(self) -> None:
+        """Work until asked to end."""
+        while not self.desk.mailbox.poll():
+            try:
+                job = self.claim()
+                if job:
+                    self.work(job)
+                    self._used = time.monotonic()
+                    continue
+            except sqlite3.Error:  # a full disk, a folder taken away for a moment: the queue is looked at again
+                traceback.print_exc()
+            if self._studio and time.monotonic() - self._used > self.idle_seconds:
+                self.release()
+            self.desk.mailbox.wait(LOOK_SECONDS)
+
+    def claim(self) -> Job | None:
+        """The next job: pictures first, since somebody waits for them."""
+        store, worker = self.desk.store, self.desk.worker
+        return store.claim(worker, ("generate",)) or store.claim(worker, ("train",))
+
+    def work(self, job: Job) -> None:
+        """Work on one claimed job to its end."""
+        if job.kind == "train":
+            self.release()
+            train(self.desk, job)
+        elif job.config.get("live_run"):  # it was queued while that run trained, and the run has ended since
+            self.desk.finish(job, "failed", JobError(
+                "run.not_live", "The run is not training any more.", todo="Use its finished LoRA in the prompt: <lora:name:1>.",
+                id=job.config["live_run"],
+            ))  # fmt: skip
+        else:
+            self._studio = self._studio or self.desk.runners["generate"](self.desk.workspace)
+            make_pictures(self.desk, job, self._studio)
+
+    def release(self) -> None:
+        """Let go of the model that pictures are made with."""
+        if self._studio:
+            self._studio.release()
+            self._studio = None
+
+
+def work_alone(workspace: Workspace, device: str, runners: Runners) -> int:
+    """Be the worker of a device until asked to end; nothing happens when it has one already. Returns the exit code."""
+    lock, mailbox = FileLock(device_lock(workspace, device)), Mailbox()
+    if not lock.acquire({**this_process(), "port": mailbox.port, "token": mailbox.token, "role": "worker"}):
+        return 0
+    try:
+        obey_signals(mailbox)
+        desk = Desk(workspace, JobStore(workspace.database), mailbox, runners)
+        desk.store.reap(lives)
+        try:
+            runners["warm_up"]()
+        except Exception:  # the jobs themselves will say what is wrong
+            traceback.print_exc()
+        Worker(desk).run()
+    finally:
+        lock.release()
+        mailbox.close()
+    return 130
+
+
+def main(arguments: list[str], runners: Runners = RUNNERS) -> int:
+    """Returns the exit code: 130 asked to end and saved, 0 not needed, 1 failed."""
+    parser = argparse.ArgumentParser(prog="python -m engine.jobs.worker", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data-dir", type=Path, required=True)
+    for name in ("--ckpt-dir", "--lora-dir", "--embeddings-dir"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args(arguments)
+    workspace = Workspace(options.data_dir.resolve(), options.ckpt_dir, options.lora_dir, options.embeddings_dir).prepare()
+    try:
+        return work_alone(workspace, options.device, runners)
+    except EngineError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(code)  # everything is saved; taking down a half-used GPU library can hang

@@ -1,0 +1,52 @@
+"""What every tab needs: where things lie, the jobs, and who is asking in which language."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import gradio as gr
+
+from engine.errors import EngineError, JobError
+from engine.jobs.store import JobStore
+from engine.workspace import Workspace
+from webui import i18n
+
+
+@dataclass(frozen=True)
+class Context:
+    """One running page.
+
+    Attributes:
+        forced_language: `--lang`, or None for the browser's.
+        guest: user name of guests, who may make pictures but not train; None when there are none.
+    """
+
+    workspace: Workspace
+    jobs: JobStore
+    forced_language: str | None = None
+    guest: str | None = None
+
+    def language(self, request: gr.Request | None) -> str:
+        return i18n.language(request, self.forced_language)  # type: ignore[arg-type]
+
+    def check_owner(self, request: gr.Request | None) -> None:
+        """Raises JobError: `guest.refused`."""
+        if self.guest and request and request.username == self.guest:
+            raise JobError("guest.refused", "Guests may make pictures; training is the owner's.", todo="Sign in as the owner.")
+
+
+@contextmanager
+def reported(problems: list[EngineError]) -> Iterator[None]:
+    """Collect what goes wrong: an EngineError as it is, anything else as one that names it, with its traceback in the terminal."""
+    try:
+        yield
+    except EngineError as error:
+        problems.append(error)
+    except Exception as error:  # the page must say something, whatever it was
+        traceback.print_exc(file=sys.stderr)
+        what = f"Something went wrong that should not ({type(error).__name__})."
+        problems.append(EngineError("page.unexpected", what, todo="Details are in the terminal.", name=type(error).__name__))
