@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from engine.errors import EngineError, ModelError
-from engine.formats.checkpoint_shapes import architecture_from_header, resolution_from_header
+from engine.errors import EngineError, ModelError, PathError
+from engine.formats.checkpoint_shapes import resolution_from_header
 from engine.formats.kinds import detect_kind, recognise
 from engine.formats.safetensors_header import read_header
+from engine.formats.single_file import check_sd1_checkpoint, read_architecture
 from engine.formats.summary import AdapterSummary, describe
 from engine.workspace import SHIPPED_DATASETS, Workspace
 
@@ -27,6 +28,10 @@ FAMILY_NAMES = {
     "sd1": "Stable Diffusion 1.x", "sd2": "Stable Diffusion 2.x", "sdxl": "SDXL", "sd3": "Stable Diffusion 3", "flux": "FLUX",
 }  # fmt: skip
 SUPPORTED = ("sd1",)
+FOLDER_PARTS = (
+    "model_index.json", "scheduler/scheduler_config.json", "tokenizer/*.json", "text_encoder/config.json", "unet/config.json",
+    "vae/config.json", "text_encoder/*.safetensors", "unet/*.safetensors", "vae/*.safetensors",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,16 +89,23 @@ def adapter_names(workspace: Workspace) -> dict[str, tuple[Path, str | None]]:
 def models(workspace: Workspace) -> list[ModelCard]:
     """The starter, then every checkpoint file and diffusers folder of the model folders."""
     cards = [ModelCard(STARTER, STARTER_FOLDER, "sd1")]
+    for name, path in model_names(workspace).items():
+        try:
+            cards.append(ModelCard(name, path, model_facts(path).family))
+        except EngineError as problem:
+            cards.append(ModelCard(name, path, "", problem))
+    return cards
+
+
+def model_names(workspace: Workspace) -> dict[str, Path]:
+    """Path below its model folder -> checkpoint file or diffusers folder; where two share a name, the workspace's own."""
+    names: dict[str, Path] = {}
     for folder in workspace.checkpoint_folders:
         folders = sorted(index.parent for index in folder.glob("*/model_index.json"))
-        inside = tuple(folders)
-        for path in [*folders, *(file for file in _files(folder) if not any(file.is_relative_to(f) for f in inside))]:
-            name = path.relative_to(folder).as_posix()
-            try:
-                cards.append(ModelCard(name, path, model_facts(path).family))
-            except EngineError as problem:
-                cards.append(ModelCard(name, path, "", problem))
-    return cards
+        inside = set(folders)
+        for path in [*folders, *(file for file in _files(folder) if inside.isdisjoint(file.parents))]:
+            names.setdefault(path.relative_to(folder).as_posix(), path)
+    return names
 
 
 def datasets(workspace: Workspace) -> list[str]:
@@ -113,13 +125,17 @@ def find_model(name: str, workspace: Workspace) -> Path | str:
     name = name.strip()
     if name == STARTER:
         return STARTER_FOLDER
-    known = {card.name: card.path for card in models(workspace)}
-    found = known.get(name) or {Path(each).stem: path for each, path in known.items()}.get(name)
-    if found:
+    known = model_names(workspace)
+    short = {path.stem: path for path in reversed(known.values()) if path.suffix.lower() == ".safetensors"}
+    if found := known.get(name) or short.get(name):
         return found
     typed = Path(name).expanduser()
     if typed.is_absolute() or name.startswith((".", "~")) or name.endswith((".safetensors", ".ckpt")):
-        path = workspace.allowed_path(name)
+        try:
+            path = workspace.allowed_path(name)
+        except PathError as error:
+            error.values.setdefault("field", "model.path")
+            raise
         if path.exists():
             return path
     elif HUB_ID.fullmatch(name):
@@ -138,62 +154,66 @@ def model_facts(location: Path | str) -> ModelFacts:
     """
     if isinstance(location, str):
         return ModelFacts(location, location, "", 512, 64, False)
-    if location.is_dir():
-        return _folder_facts(location)
-    if location.suffix.lower() != ".safetensors":
-        raise ModelError(
-            "model.not_safetensors", f"{location.name} is not a .safetensors file.", "Checkpoints are read as .safetensors, which cannot carry code.",
-            "Download the .safetensors version of this model.", path=location.name, field="model.path",
-        )  # fmt: skip
-    return _file_facts(location, *_stamp(location))
+    try:
+        return _folder_facts(location) if location.is_dir() else _file_facts(location, *_stamp(location))
+    except ModelError as error:
+        error.values.setdefault("field", "model.path")
+        raise
+
+
+def missing_parts(folder: Path) -> list[str]:
+    """What a diffusers folder of Stable Diffusion 1.x lacks, as paths below it."""
+    return [pattern for pattern in FOLDER_PARTS if not any(file.is_file() for file in folder.glob(pattern))]
 
 
 def _folder_facts(folder: Path) -> ModelFacts:
     try:
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-        unet = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
-        vae = json.loads((folder / "vae" / "config.json").read_text(encoding="utf-8"))
-        whole = index["_class_name"] == "StableDiffusionPipeline"
+        index, unet, vae = (
+            json.loads((folder / file).read_text(encoding="utf-8")) for file in ("model_index.json", "unet/config.json", "vae/config.json")
+        )
+        kind = str(index["_class_name"])
         factor = 2 ** (len(vae["block_out_channels"]) - 1)
         step, resolution = factor * 2 ** (len(unet["block_out_channels"]) - 1), unet["sample_size"] * factor
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if missing := missing_parts(folder):
+            raise FileNotFoundError(f"{', '.join(missing)} not there")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             "model.bad_folder", f"The folder {folder.name} is not a complete diffusers model: {error}.",
             "model_index.json with unet, vae, text_encoder, tokenizer and scheduler beside it.", "Choose another folder.",
-            path=folder.name, field="model.path",
+            path=folder.name,
         ) from None  # fmt: skip
-    if not whole:
-        raise _unsupported(folder.name, str(index["_class_name"]))
+    if kind != "StableDiffusionPipeline":
+        raise _unsupported(folder.name, kind)
+    if unet.get("use_linear_projection"):  # what sets 2.x apart, of any size
+        raise _unsupported(folder.name, FAMILY_NAMES["sd2"])
     practice = folder.resolve() == STARTER_FOLDER.resolve()
     return ModelFacts(STARTER if practice else folder.name, folder, "sd1", resolution, step, practice)
 
 
 @lru_cache(maxsize=512)
 def _file_facts(file: Path, size: int, mtime_ns: int) -> ModelFacts:
+    if file.suffix.lower() != ".safetensors":
+        raise ModelError(
+            "model.not_safetensors", f"{file.name} is not a .safetensors file.", "Checkpoints are read as .safetensors, which cannot carry code.",
+            "Download the .safetensors version of this model.", path=file.name,
+        )  # fmt: skip
     header = read_header(file)
-    kind, family = detect_kind(header), recognise(header)
-    if kind == "adapter":
-        raise ModelError(
-            "model.is_adapter", f"{file.name} is a LoRA, not a base model.", "A checkpoint was expected.",
-            "Put it into the LoRA folder and use it in a prompt: <lora:name:0.8>.", path=file.name, field="model.path",
-        )  # fmt: skip
-    if kind != "checkpoint" or not family:
-        raise ModelError(
-            "model.not_a_checkpoint", f"{file.name} holds no image model that is known here ({kind}).", "A Stable Diffusion 1.x checkpoint.",
-            "Choose another file.", path=file.name, kind=kind, field="model.path",
-        )  # fmt: skip
-    if family not in SUPPORTED:
+    family = recognise(header)
+    if family and family not in SUPPORTED and detect_kind(header) == "checkpoint":
         raise _unsupported(file.name, FAMILY_NAMES[family])
-    sizes = architecture_from_header(header)
-    factor = 2 ** (len(sizes["vae"]["block_out_channels"]) - 1)  # type: ignore[arg-type]
-    step = factor * 2 ** (len(sizes["unet"]["block_out_channels"]) - 1)  # type: ignore[arg-type]
-    return ModelFacts(file.stem, file, family, resolution_from_header(header) or 512, step, False)
+    check_sd1_checkpoint(file, header)
+    sizes = read_architecture(file, header)
+    if sizes["unet"]["in_channels"] != sizes["unet"]["out_channels"]:
+        raise _unsupported(file.name, "Stable Diffusion inpainting")
+    factor = 2 ** (len(sizes["vae"]["block_out_channels"]) - 1)
+    step = factor * 2 ** (len(sizes["unet"]["block_out_channels"]) - 1)
+    return ModelFacts(file.stem, file, "sd1", resolution_from_header(header) or 512, step, False)
 
 
 def _unsupported(name: str, family: str) -> ModelError:
     return ModelError(
         "model.wrong_family", f"{name} is a {family} model.", "Stable Diffusion 1.x models can be trained so far.",
-        "Choose a Stable Diffusion 1.x model.", path=name, family=family, field="model.path",
+        "Choose a Stable Diffusion 1.x model.", path=name, family=family,
     )  # fmt: skip
 
 

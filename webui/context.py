@@ -12,6 +12,7 @@ import gradio as gr
 
 from engine.errors import EngineError, JobError
 from engine.jobs.store import JobStore
+from engine.jobs.supervisor import Supervisor
 from engine.workspace import Workspace
 from webui import i18n
 
@@ -21,17 +22,24 @@ class Context:
     """One running page.
 
     Attributes:
+        supervisor: sees to the worker; None where nothing shall be computed.
         forced_language: `--lang`, or None for the browser's.
         guest: user name of guests, who may make pictures but not train; None when there are none.
     """
 
     workspace: Workspace
     jobs: JobStore
+    supervisor: Supervisor | None = None
     forced_language: str | None = None
     guest: str | None = None
 
     def language(self, request: gr.Request | None) -> str:
         return i18n.language(request, self.forced_language)  # type: ignore[arg-type]
+
+    def ensure_worker(self) -> None:
+        """See to it that somebody does the work. Raises JobError: `worker.cannot_start`."""
+        if self.supervisor:
+            self.supervisor.ensure_worker()
 
     def check_owner(self, request: gr.Request | None) -> None:
         """Raises JobError: `guest.refused`."""

@@ -1,7 +1,7 @@
 """Applying networks by writing them into the weights, and taking them out again without a trace.
 
-The originals are kept and copied back; nothing is ever subtracted, so that after any number of changes the base is
-bit-identical. Sums are made in float32 and rounded once.
+The originals are kept in main memory and copied back; nothing is ever subtracted, so that after any number of changes the
+base is bit-identical. Sums are made in float32 and rounded once.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Merger:
     def __init__(self, components: Components) -> None:
         self.components = components
         self._originals: dict[tuple[str, str, str], Tensor] = {}
-        self._key: tuple = ()
+        self._key: tuple | None = ()
 
     @torch.no_grad()
     def apply(self, networks: Sequence[Applied]) -> None:
@@ -47,6 +47,7 @@ class Merger:
         if key == self._key:
             return
         self.restore()
+        self._key = None  # an error on the way leaves a state that no request asks for, so that the next one restores it
         layers: dict[tuple[str, str], list[tuple[Network, str, float]]] = {}
         for applied in networks:
             for name, ref in applied.network.refs.items():
@@ -59,17 +60,16 @@ class Merger:
     def _merge_layer(self, component: str, path: str, adapters: list[tuple[Network, str, float]]) -> None:
         layer = self.components[component].get_submodule(path)
         base = dict(layer.named_parameters(recurse=False))
-        originals = {name: tensor.detach().clone() for name, tensor in base.items()}
-        sums = {name: tensor.float() for name, tensor in originals.items()}
-        changed = set()
+        changes: dict[str, Tensor] = {}
         for network, name, strength in adapters:
             adapter = network.adapters[name].to(layer.weight.device)
-            for tensor, delta in adapter.deltas(originals).items():  # type: ignore[operator]
-                sums[tensor] = sums[tensor] + strength * delta
-                changed.add(tensor)
-        for tensor in changed:
-            self._originals[component, path, tensor] = originals[tensor]
-            base[tensor].copy_(sums[tensor])
+            for tensor, delta in adapter.deltas(base).items():  # type: ignore[operator]
+                change = strength * delta
+                changes[tensor] = changes[tensor] + change if tensor in changes else change
+        for tensor, change in changes.items():
+            weight = base[tensor]
+            self._originals[component, path, tensor] = weight.detach().to("cpu", copy=True)
+            weight.copy_(weight.float() + change)
 
     @torch.no_grad()
     def restore(self) -> None:

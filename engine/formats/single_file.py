@@ -143,6 +143,18 @@ def check_sd1_checkpoint(path: Path, header: Header) -> None:
         )
 
 
+def read_architecture(path: Path, header: Header) -> dict[str, dict[str, Any]]:
+    """The sizes of a checkpoint's components, as overrides of their configs.
+
+    Raises:
+        ModelError: `model.bad_shape`.
+    """
+    try:
+        return architecture_from_header(header)
+    except (KeyError, IndexError, ValueError) as error:
+        raise _bad_shape(path, f"the tensor {error} is missing or has an unusual shape") from error
+
+
 def load_components(
     path: Path | str, config_folder: Path | str | None = None, dtype: torch.dtype | None = None, offline: bool = False
 ) -> dict[str, Any]:
@@ -182,12 +194,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _configs(path: Path, folder: Path, header: Header) -> dict[str, dict[str, Any]]:
-    try:
-        sizes = architecture_from_header(header)
-    except (KeyError, IndexError, ValueError) as error:
-        raise _bad_shape(path, f"the tensor {error} is missing or has an unusual shape") from error
     configs = {}
-    for component, overrides in sizes.items():
+    for component, overrides in read_architecture(path, header).items():
         config = _read_json(folder / component / "config.json")
         if component == "text_encoder" and config["hidden_size"] == overrides["hidden_size"]:
             # The shape of a text encoder does not show its heads: believe the config that describes this very width.

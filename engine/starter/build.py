@@ -200,9 +200,15 @@ def encode_all(vae: nn.Module, pictures: Tensor, device: torch.device) -> Tensor
 
 
 @torch.no_grad()
-def normalise_latents(vae: nn.Module, latents: Tensor) -> None:
-    """Fold each latent channel's mean and spread into the 1x1 convolutions, so that `scaling_factor` is 1."""
-    mean, std = latents.mean((0, 2, 3)).to(vae.device), latents.std((0, 2, 3)).to(vae.device)
+def normalise_latents(vae: nn.Module, latents: Tensor) -> Tensor:
+    """Fold each latent channel's mean and spread into the 1x1 convolutions, so that `scaling_factor` is 1.
+
+    Returns:
+        The latents as the changed VAE gives them.
+    """
+    mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    normal = (latents - mean[:, None, None]) / std[:, None, None]
+    mean, std = mean.to(vae.device), std.to(vae.device)
     channels = len(mean)
     quant, post = vae.quant_conv, vae.post_quant_conv
     post.bias += post.weight[:, :, 0, 0] @ mean
@@ -210,6 +216,7 @@ def normalise_latents(vae: nn.Module, latents: Tensor) -> None:
     quant.bias[:channels] = (quant.bias[:channels] - mean) / std
     quant.weight[:channels] /= std[:, None, None, None]
     quant.bias[channels:] -= 2 * std.log()  # log-variance of the rescaled latent
+    return normal
 
 
 class Denoise(nn.Module):
@@ -319,9 +326,7 @@ def run_rank(index: int, options: argparse.Namespace) -> None:
     parts = load_parts(options)
     train_vae(rank, parts["vae"], torch.cat([pictures, generic]), options)
     vae = parts["vae"].eval().requires_grad_(False)
-    latents = encode_all(vae, pictures, device)
-    normalise_latents(vae, latents)
-    latents = encode_all(vae, pictures, device)
+    latents = normalise_latents(vae, encode_all(vae, pictures, device))
     rank.say(f"latents: mean {latents.mean():.3f}, spread {latents.std():.3f}")
     train_unet(rank, parts, latents, ids, options)
     if index == 0:

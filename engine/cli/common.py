@@ -1,0 +1,35 @@
+"""What every command shares: the folders it works in and how a failure is said."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from engine.errors import EngineError
+from engine.workspace import Workspace
+
+
+def add_folders(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("folders").add_argument
+    add("--data-dir", metavar="DIR", type=Path, default=Path("workspace"), help="where everything is kept; default: ./workspace")
+    add("--ckpt-dir", metavar="DIR", type=_folder, help="an existing folder of checkpoints to use as well")
+    add("--lora-dir", metavar="DIR", type=_folder, help="an existing folder of LoRAs to use as well")
+    add("--embeddings-dir", metavar="DIR", type=_folder, help="an existing folder of embeddings to use as well")
+
+
+def _folder(text: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a folder")
+    return path.resolve()
+
+
+def workspace_of(options: argparse.Namespace) -> Workspace:
+    """The workspace the options name. Makes nothing yet."""
+    return Workspace(options.data_dir.expanduser().resolve(), options.ckpt_dir, options.lora_dir, options.embeddings_dir)
+
+
+def one_line(error: EngineError) -> str:
+    """An error as one line, with its field in front where it has one."""
+    field, text = str(error.values.get("field") or ""), " ".join(str(error).split())
+    return f"Error: {text}" if not field or text.startswith(field) else f"Error: {field}: {text}"

@@ -1,0 +1,93 @@
+"""Train a LoRA.
+
+The run is a job like those of the page, and is worked on in this process. While a server's worker has the device, the run
+waits in the queue, is worked on there and followed here. Ctrl-C saves and ends with exit code 130; `--resume` goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from engine.cli.common import one_line, workspace_of
+from engine.cli.foreground import carry_out, exit_code
+from engine.config.field import Field, fields
+from engine.config.load import load, parse_settings
+from engine.config.train import TrainConfig
+from engine.errors import ConfigError, JobError
+from engine.jobs import actions
+from engine.jobs.job import Job
+from engine.jobs.store import open_store
+from engine.preflight import preflight
+from engine.workspace import Workspace
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "config", metavar="CONFIG.yaml", type=Path, nargs="?", help="the settings; what they leave out has its default"
+    )
+    parser.add_argument("--set", metavar="FIELD=VALUE", action="append", default=[], help="change one setting; may be repeated")
+    parser.add_argument("--resume", metavar="RUN", help="go on with a run that stopped: its id or its name")
+    parser.epilog = "settings:\n" + "\n".join(describe_field(field) for field in fields(TrainConfig))
+
+
+def describe_field(field: Field) -> str:
+    """Path, allowed values, unit, default and help of a setting."""
+    if field.choices:
+        allowed = " | ".join(str(choice) for choice in field.choices)
+    elif field.minimum is not None or field.maximum is not None:
+        allowed = f"{field.minimum:g} to {field.maximum:g}" if None not in (field.minimum, field.maximum) else field.type.__name__
+    else:
+        allowed = {"str": "text", "bool": "true | false", "list": "list"}.get(field.type.__name__, field.type.__name__)
+    unit = f" {field.ui.unit}" if field.ui.unit else ""
+    default = (
+        "computed" if field.default is None else repr(field.default) if isinstance(field.default, str) else str(field.default)
+    )
+    return f"  {field.path}  ({allowed}{unit}; default {default})\n      {field.help}"
+
+
+def run(options: argparse.Namespace) -> int:
+    workspace = workspace_of(options).prepare()
+    if options.resume:
+        if options.config or options.set:
+            raise ConfigError("config.fixed", "--resume takes no settings.", "A run keeps those it began with.", field="--resume")
+        job = actions.resume(find_run(options.resume, workspace), workspace)
+    else:
+        if not options.config:
+            raise ConfigError(
+                "config.missing", "CONFIG.yaml is missing.", todo="Name one, or a run with --resume.", field="config"
+            )
+        config = load(TrainConfig, options.config, parse_settings(options.set))
+        job = actions.start_training(config, workspace)
+        announce(config, workspace)
+    print(f"Run {job.id} in {workspace.root / str(job.folder)}", flush=True)
+    job = carry_out(job, workspace)
+    if job.state == "done" and job.result:
+        print(f"The LoRA is {workspace.loras / job.result['file']}\nUse it with <lora:{job.name}:1>")
+    return exit_code(job)
+
+
+def announce(config: TrainConfig, workspace: Workspace) -> None:
+    """Say what will happen, and what should be known."""
+    ahead = preflight(config, workspace)
+    plan = ahead.plan
+    print(
+        f"{plan.pictures} pictures, {plan.steps} steps of {plan.views // plan.steps}, {plan.resolution} px, on {ahead.model.name}"
+    )
+    for notice in ahead.notices:
+        print(one_line(notice).replace("Error:", "Note:", 1))
+
+
+def find_run(text: str, workspace: Workspace) -> Job:
+    """A run by its id, or the latest one of a name.
+
+    Raises:
+        JobError: `job.unknown`.
+    """
+    runs = open_store(workspace.database).list(limit=-1, kinds=("train",))
+    for run in runs:
+        if text in (run.id, run.name, Path(run.folder or "").name):
+            return run
+    raise JobError(
+        "job.unknown", f"There is no run {text!r}.", todo="`python -m engine jobs list` shows them.", id=text, field="--resume"
+    )

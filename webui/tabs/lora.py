@@ -1,0 +1,253 @@
+"""The LoRA tab: five choices, what will happen, Start; every other setting one click away. Above it the run at work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from engine import library
+from engine.config.train import TrainConfig
+from engine.errors import EngineError
+from engine.jobs import actions
+from engine.jobs.job import LIVE
+from engine.preflight import Preflight, preflight
+from webui import presets
+from webui.context import Context, reported
+from webui.forms import Checked, Form
+from webui.i18n import label, t
+from webui.widgets.html import text
+from webui.widgets.notices import notices, plain_problem, problem
+from webui.widgets.plan import plan_html, strip_html
+from webui.widgets.run_panel import RunPanel
+from webui.widgets.runs import RunReader
+
+SECTIONS = ("training", "adapter", "dataset", "samples", "output", "model")
+PRESS = "(...given) => { given[0] = window.atelier.press(); return given; }"
+"""One id for one press: a double click carries the same id twice, and the queue knows it."""
+NOT_YET = ("dataset.none", "output.name_empty")
+"""Problems of a form that nobody has filled in yet: said in the plan, not in red at the field."""
+RECENT_SECONDS = 3600
+"""A run that ended this long ago is still shown when the page opens."""
+
+
+@dataclass
+class LoraTab:
+    """What other tabs and the page need of this one."""
+
+    panel: RunPanel
+    form: Form[TrainConfig]
+    loads: Any
+    load_outputs: list[Any]
+
+
+def build(context: Context, reader: RunReader) -> LoraTab:
+    return _Builder(context, reader).tab()
+
+
+class _Builder:
+    def __init__(self, context: Context, reader: RunReader) -> None:
+        self.context, self.workspace = context, context.workspace
+        self.form = Form("train", TrainConfig)
+        self.panel: RunPanel
+        self.reader = reader
+
+    # ---- layout ----
+
+    def tab(self) -> LoraTab:
+        self.press = gr.Textbox(visible=False)
+        self.marked = gr.State([])
+        self._practice_card()
+        self.panel = RunPanel(self.context, self.reader, "run")
+        with gr.Row(elem_classes=["work"], equal_height=False):
+            with gr.Column(scale=7, min_width=320):
+                self._basics()
+                with gr.Accordion(label("form.advanced"), open=False, elem_id="train-advanced"):
+                    self._advanced()
+            with gr.Column(scale=5, min_width=300, elem_classes=["side"]):
+                self.plan = gr.HTML(elem_id="train-plan", elem_classes=["card"])
+                self.trouble = gr.HTML(elem_id="train-trouble", visible=False)
+                self.start = gr.Button(label("form.start"), variant="primary", size="lg", elem_id="train-start")
+        self._listen()
+        return LoraTab(self.panel, self.form, self._load, self._load_outputs)
+
+    def _practice_card(self) -> None:
+        with gr.Column(visible=False, elem_id="practice-card", elem_classes=["card", "welcome"]) as self.card:
+            gr.Markdown(label("lora.practice_title"), elem_classes=["welcome-title"])
+            gr.Markdown(label("lora.practice_text"))
+            with gr.Row(elem_classes=["buttons"]):
+                self.practice = gr.Button(label("form.start_practice"), variant="primary", size="lg", elem_id="practice-start")
+                self.fill = gr.Button(label("lora.practice_link"), variant="secondary", size="lg", elem_id="practice-fill")
+
+    def _basics(self) -> None:
+        place = self.form.place
+        with gr.Column(elem_classes=["card"]):
+            with gr.Row():
+                place("model.path", min_width=220)
+                place("dataset.kind", min_width=180)
+            place("dataset.folder")
+            self.strip = gr.HTML(elem_id="train-strip", visible=False)
+            with gr.Row():
+                place("output.name", min_width=200)
+                place("dataset.trigger", min_width=200)
+            self.preset = gr.Dropdown(
+                presets.choices(), value=None, label=label("form.preset"), info=label("form.preset_help"), elem_id="train-preset"
+            )
+
+    def _advanced(self) -> None:
+        for section in SECTIONS:
+            with gr.Accordion(label(f"form.section_{section}"), open=False, elem_id=f"train-section-{section}"):
+                with gr.Row(elem_classes=["fields"]):
+                    self.form.place_level(f"{section}.", "basic")
+                    self.form.place_level(f"{section}.", "advanced")
+                if any(key.startswith(f"{section}.") and key not in self.form.components for key in self.form.fields):
+                    with (
+                        gr.Accordion(label("form.expert"), open=False, elem_id=f"train-expert-{section}"),
+                        gr.Row(elem_classes=["fields"]),
+                    ):
+                        self.form.place_level(f"{section}.", "expert")
+
+    # ---- listeners ----
+
+    def _listen(self) -> None:
+        form, panel = self.form, self.panel
+        shown = [self.plan, self.strip, self.marked, *form.inputs]
+        quiet = {"show_progress": "hidden", "api_visibility": "private"}
+        given = [self.preset, self.marked, *form.inputs]
+        gr.on(
+            [component.change for component in form.inputs], self._recompute, given, shown, queue=False,
+            trigger_mode="always_last", **quiet,
+        )  # type: ignore[arg-type]  # fmt: skip
+        self.preset.input(
+            self._choose_preset, [self.preset, *form.inputs], form.inputs, queue=False, **quiet  # type: ignore[arg-type]
+        )
+        self.fill.click(self._fill_practice, form.inputs, [self.preset, *form.inputs], queue=False, **quiet)  # type: ignore[arg-type]
+        started = [self.card, self.trouble, self.marked, *panel.outputs, *form.inputs]
+        self.start.click(
+            self._start, [self.press, self.marked, *form.inputs], started, js=PRESS, concurrency_limit=None, **quiet
+        )  # type: ignore[arg-type]
+        self.practice.click(
+            self._start_practice, [self.press, self.marked], [*started, self.preset], js=PRESS, concurrency_limit=None, **quiet
+        )  # type: ignore[arg-type]
+        self._load_outputs = [
+            self.card, form.components["model.path"], form.components["dataset.folder"], self.plan, *panel.outputs,
+        ]  # fmt: skip
+
+    # ---- what happens ----
+
+    def _load(self, request: gr.Request) -> list[Any]:
+        """The page opens: what there is to choose from, and the run at work if there is one."""
+        language = self.context.language(request)
+        runs = self.context.jobs.list(limit=1, kinds=("train",))
+        working = self.context.jobs.list(limit=1, kinds=("train",), states=("running", "pausing", "queued"))
+        shown = (working or [job for job in runs if job.state in LIVE or _seconds_since(job.finished) < RECENT_SECONDS] or [None])[0]
+        return [
+            gr.update(visible=not runs),
+            gr.update(choices=[card.name for card in library.models(self.workspace)]),
+            gr.update(choices=library.datasets(self.workspace)),
+            self._plan_or_hint(None, "", language),
+            *self.panel.render(shown.id if shown else "", {}, language),
+        ]
+
+    def _recompute(self, request: gr.Request, preset: str | None, marked: list[str], *values: Any) -> list[Any]:
+        """What will happen with the settings as they stand; problems at their fields, as long as the field is not merely empty."""
+        language = self.context.language(request)
+        checked = self.form.check(values, language)
+        found, missing, problems = self._try(checked, language)
+        plan = self._plan_or_hint(found, missing, language, checked.config, preset)
+        strip = gr.update(visible=False)
+        if found:
+            strip = gr.update(value=strip_html(found.dataset, self.workspace, language), visible=True)
+        return [plan, strip, [key for key in problems if key], *self.form.mark(problems, marked)]
+
+    def _try(self, checked: Checked[TrainConfig], language: str) -> tuple[Preflight | None, str, dict[str | None, str]]:
+        """(the plan, what is not filled in yet, problems by field)."""
+        if not checked.config:
+            return None, "", checked.problems
+        config, problems, missing = checked.config, dict[str | None, str](), ""
+        name = config.output.name.strip()
+        errors: list[EngineError] = []
+        if name and actions.is_taken(name, self.workspace):
+            taken = t("text.problem.name_taken", language, name=name, free=actions.free_name(name, self.workspace))
+            problems["output.name"] = taken
+        found = None
+        with reported(errors):
+            named = config.model_copy(update={"output": config.output.model_copy(update={"name": name or "new"})})
+            found = preflight(named, self.workspace)
+        for error in errors:
+            if error.code in NOT_YET:
+                missing = t("lora.empty_plan", language)
+            else:
+                problems |= self.form.problem_of(error, language)
+        if found and not name:
+            missing = t("text.problem.name_empty", language)
+        return found, missing, problems
+
+    def _plan_or_hint(
+        self, found: Preflight | None, missing: str, language: str, config: TrainConfig | None = None, preset: str | None = None
+    ) -> str:
+        title = text("h3", t("lora.plan_title", language))
+        if not found or not config:
+            return title + text("p", missing or t("lora.empty_plan", language), class_="hint")
+        body = plan_html(found, config, presets.flat(presets.settings(preset)), language)
+        state = text("p", missing or t("text.plan.ready", language), class_="hint" if missing else "ready")
+        return title + body + notices(found.notices, language) + state
+
+    def _choose_preset(self, preset: str | None, *values: Any) -> list[Any]:
+        if preset not in presets.names():
+            return [gr.skip()] * len(values)
+        return self._filled(preset, values)
+
+    def _filled(self, preset: str, values: Sequence[Any]) -> list[Any]:
+        settings = presets.applied(preset, self.form.settings(values))
+        settings["output"]["name"] = self._free(settings["output"]["name"])
+        return self.form.values(settings)
+
+    def _free(self, name: str) -> str:
+        return actions.free_name(name, self.workspace) if name and actions.is_taken(name, self.workspace) else name
+
+    def _fill_practice(self, *values: Any) -> list[Any]:
+        return [presets.PRACTICE, *self._filled(presets.PRACTICE, values)]
+
+    def _start_practice(self, request: gr.Request, press: str, marked: list[str]) -> list[Any]:
+        defaults = self.form.values(TrainConfig())
+        values = self._filled(presets.PRACTICE, defaults)
+        updates = self._start(request, press, marked, *values)
+        ahead = len(updates) - len(values)
+        filled = [gr.update(value=value) for value in values]
+        return [*updates[:ahead], *filled, presets.PRACTICE]
+
+    def _start(self, request: gr.Request, press: str, marked: list[str], *values: Any) -> list[Any]:
+        """Start is pressed. Either the run stands in the queue, or every problem stands at its field and nothing is lost."""
+        language = self.context.language(request)
+        checked = self.form.check(values, language)
+        problems: dict[str | None, str] = dict(checked.problems)
+        errors: list[EngineError] = []
+        job = None
+        if checked.config and not checked.config.output.name.strip():
+            problems["output.name"] = t("text.problem.name_empty", language)
+        elif checked.config:
+            with reported(errors):
+                self.context.check_owner(request)
+                job = actions.start_training(checked.config, self.workspace, press or None)
+                self.context.ensure_worker()
+        for error in errors:
+            problems |= self.form.problem_of(error, language)
+        trouble = ""
+        if problems:
+            trouble = problem(errors[0], language) if None in problems and errors else plain_problem(self.form.headline(problems, language))
+        panel = self.panel.render(job.id, {}, language) if job else [gr.skip()] * len(self.panel.outputs)
+        return [
+            gr.update(visible=False) if job else gr.skip(),
+            gr.update(value=trouble, visible=bool(trouble)),
+            [key for key in problems if key],
+            *panel,
+            *self.form.mark(problems, marked),
+        ]
+
+
+def _seconds_since(moment: float | None) -> float:
+    return time.time() - moment if moment else 0.0
