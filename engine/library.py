@@ -82,7 +82,9 @@ def adapter_names(workspace: Workspace) -> dict[str, tuple[Path, str | None]]:
     for folder in workspace.lora_folders:
         for file in _files(folder):
             summary = _adapter_card(file, *_stamp(file)).summary
-            names.setdefault(file.relative_to(folder).with_suffix("").as_posix(), (file, summary.output_name or None if summary else None))
+            names.setdefault(
+                file.relative_to(folder).with_suffix("").as_posix(), (file, summary.output_name or None if summary else None)
+            )
     return names
 
 
@@ -111,7 +113,9 @@ def model_names(workspace: Workspace) -> dict[str, Path]:
 def datasets(workspace: Workspace) -> list[str]:
     """Names that `Workspace.dataset_folder` understands: the shipped exercises, then the user's own."""
     shipped = sorted(f"practice/{folder.name}" for folder in SHIPPED_DATASETS.glob("*") if folder.is_dir())
-    own = sorted(folder.name for folder in (workspace.root / "datasets").glob("*") if folder.is_dir() and folder.name[0] not in "._")
+    own = sorted(
+        folder.name for folder in (workspace.root / "datasets").glob("*") if folder.is_dir() and folder.name[0] not in "._"
+    )
     return [*shipped, *own]
 
 
@@ -169,7 +173,8 @@ def missing_parts(folder: Path) -> list[str]:
 def _folder_facts(folder: Path) -> ModelFacts:
     try:
         index, unet, vae = (
-            json.loads((folder / file).read_text(encoding="utf-8")) for file in ("model_index.json", "unet/config.json", "vae/config.json")
+            json.loads((folder / file).read_text(encoding="utf-8"))
+            for file in ("model_index.json", "unet/config.json", "vae/config.json")
         )
         kind = str(index["_class_name"])
         factor = 2 ** (len(vae["block_out_channels"]) - 1)

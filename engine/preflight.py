@@ -39,7 +39,9 @@ class Preflight:
     @property
     def items(self) -> list[BucketedItem]:
         """The pictures as the sampler sees them."""
-        return [BucketedItem(i, fit.bucket, times) for i, (fit, times) in enumerate(zip(self.fits, self.dataset.repeats, strict=True))]
+        return [
+            BucketedItem(i, fit.bucket, times) for i, (fit, times) in enumerate(zip(self.fits, self.dataset.repeats, strict=True))
+        ]
 
 
 def preflight(config: TrainConfig, workspace: Workspace) -> Preflight:
@@ -85,17 +87,25 @@ def scan_dataset(config: TrainConfig, workspace: Workspace) -> Dataset:
 
 
 def bucket_fits(config: TrainConfig, dataset: Dataset, resolution: int, step: int) -> list[BucketFit]:
-    """The bucket of each picture. Sides left at 0 follow from the resolution and the model's `step`."""
+    """The bucket of each picture. Sides left at 0 follow from the resolution and the model's `step`.
+
+    Raises:
+        DatasetError: codes `bucket.*`, with the field.
+    """
     options = config.dataset
     square, step = (resolution, resolution), options.bucket_step or step
     if not options.enable_buckets:
         return [assign(picture.size, [square]) for picture in dataset.pictures]
-    if options.no_upscale:
-        return [assign_no_upscale(picture.size, square, step) for picture in dataset.pictures]
     try:
-        buckets = bucket_list(square, options.bucket_min or max(step, resolution // 2), options.bucket_max or resolution * 2, step)
+        if options.no_upscale:
+            return [assign_no_upscale(picture.size, square, step) for picture in dataset.pictures]
+        buckets = bucket_list(
+            square, options.bucket_min or max(step, resolution // 2), options.bucket_max or resolution * 2, step
+        )
     except EngineError as error:
-        error.values.setdefault("field", "dataset.bucket_step")
+        error.values.setdefault(
+            "field", "dataset.no_upscale" if error.code == "bucket.picture_too_small" else "dataset.bucket_step"
+        )
         raise
     return [assign(picture.size, buckets) for picture in dataset.pictures]
 
@@ -114,5 +124,9 @@ def notices(config: TrainConfig, dataset: Dataset, model: ModelFacts) -> list[En
             "Choose a Stable Diffusion 1.x checkpoint as the base model.", field="model.path",
         ))  # fmt: skip
     if config.adapter.train_text_encoder and not config.adapter.train_unet:
-        found.append(EngineError("adapter.text_only", "Only the text encoder is trained; shapes cannot be learnt.", field="adapter.train_unet"))
+        found.append(
+            EngineError(
+                "adapter.text_only", "Only the text encoder is trained; shapes cannot be learnt.", field="adapter.train_unet"
+            )
+        )
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".tmp", dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:20]}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else "\n") as stream:
             yield stream
@@ -61,25 +62,49 @@ def safe_join(root: Path, *parts: str) -> Path:
         PathError: `path.outside` when the result leaves `root`.
     """
     joined = root.joinpath(*parts)
-    if any("\0" in part for part in parts) or not joined.resolve().is_relative_to(root.resolve()):
+    resolved = _resolved(joined)
+    if resolved is None or not resolved.is_relative_to(root.resolve()):
         shown = "/".join(parts)
         raise PathError("path.outside", f"The path {shown!r} leaves its folder.", todo="Choose a name inside the folder.", path=shown)
     return joined
 
 
+def _resolved(path: Path) -> Path | None:
+    """A path without links and dots; None for what no system can follow: NUL, half characters, loops, `~nobody`."""
+    try:
+        return path.expanduser().resolve()
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+FORBIDDEN = re.compile(r'[\\/:*?"<>|,=]')
+DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
+"""Names that Windows keeps for itself, with any ending."""
+INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode categories of control characters, marks of direction and half characters."""
+NAME_BYTES = 120
+
+
 def check_name(name: str, field: str = "output.name") -> str:
-    """A name that is safe as a file name on every system and inside a `<lora:name:weight>` tag.
+    """A name that is safe as a file name on every system and inside a `<lora:name:weight>` tag, in composed Unicode (NFC).
 
     Raises:
         PathError: `path.bad_name`.
     """
-    name = name.strip()
-    reserved = re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name)
-    if not name or len(name.encode()) > 120 or re.search(r'[\\/:*?"<>|,=\x00-\x1f]', name) or name[0] in ".-" or name[-1] == "." or reserved:
+    typed, name = name, unicodedata.normalize("NFC", name.strip())
+    if (
+        not name
+        or name[0] in ".-"
+        or name[-1] == "."
+        or FORBIDDEN.search(name)
+        or DEVICES.fullmatch(name)
+        or any(unicodedata.category(character) in INVISIBLE for character in name)
+        or len(name.encode()) > NAME_BYTES
+    ):
         raise PathError(
-            "path.bad_name", f"{name!r} cannot be used as a name.",
-            "A name has letters, digits, spaces, dots, underscores and dashes, and begins with a letter or digit.",
-            "Choose another name, for example my-mascot.", name=name, field=field,
+            "path.bad_name", f"{typed!r} cannot be used as a name.",
+            f"Letters, digits, spaces, dots, underscores and dashes, no dot or dash first, at most {NAME_BYTES} bytes.",
+            "Choose another name, for example my-mascot.", name=typed, field=field,
         )  # fmt: skip
     return name
 
@@ -148,15 +173,14 @@ class Workspace:
         return roots if self.remote else [*roots, Path.home(), Path.cwd()]
 
     def allowed_path(self, typed: str) -> Path:
-        """A user-typed path, resolved, if it lies below an allowed root and in no hidden folder of the home folder.
+        """A user-typed path, resolved, if it lies below an allowed root and in no hidden folder of it.
 
         Raises:
             PathError: `path.not_allowed`; the same whether or not the path exists.
         """
-        path = Path(typed).expanduser()
-        path = path.resolve() if "\0" not in typed else Path()
+        path = _resolved(Path(typed)) if typed.strip() else None
         for root in (root.resolve() for root in self.allowed_roots):
-            if "\0" not in typed and path.is_relative_to(root) and not any(part.startswith(".") for part in path.relative_to(root).parts):
+            if path and path.is_relative_to(root) and not any(part.startswith(".") for part in path.relative_to(root).parts):
                 return path
         raise PathError(
             "path.not_allowed", f"The path {typed!r} cannot be used here.",
@@ -165,14 +189,16 @@ class Workspace:
         )  # fmt: skip
 
     def dataset_folder(self, typed: str) -> Path:
-        """The folder of a dataset: a name below `datasets/`, a shipped exercise (`practice/mascot`), or an allowed path."""
+        """The folder of a dataset: a shipped exercise (`practice/mascot`), a name below `datasets/`, or an allowed path.
+
+        Raises:
+            PathError: `path.not_allowed`.
+        """
         typed = typed.strip()
-        if typed.startswith("practice/"):
-            shipped = safe_join(SHIPPED_DATASETS, typed.removeprefix("practice/"))
-            if shipped.is_dir():
-                return shipped
-        if typed and not Path(typed).is_absolute() and not typed.startswith("~"):
-            named = safe_join(self.root / "datasets", typed)
-            if named.is_dir():
-                return named
+        own = self.root / "datasets"
+        places = [(SHIPPED_DATASETS, typed.removeprefix("practice/"))] if typed.startswith("practice/") else []
+        for root, name in [*places, (own, typed)]:
+            path = _resolved(root / name)
+            if path and path != root.resolve() and path.is_relative_to(root.resolve()) and path.is_dir():
+                return root / name
         return self.allowed_path(typed)

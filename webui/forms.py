@@ -78,10 +78,13 @@ class Form(Generic[Model]):
         model: the config.
         scope: prefix of the keys in the locales.
         omit: paths that the page sets itself.
+        terse: keys of fields shown without their help.
     """
 
-    def __init__(self, name: str, model: type[Model], scope: str = "", omit: Iterable[str] = ()) -> None:
-        self.name, self.model, self.scope = name, model, scope
+    def __init__(
+        self, name: str, model: type[Model], scope: str = "", omit: Iterable[str] = (), terse: Iterable[str] = ()
+    ) -> None:
+        self.name, self.model, self.scope, self.terse = name, model, scope, set(terse)
         self.fields = {key: field for key, field in keyed(model).items() if field.path not in omit}
         self.components: dict[str, Any] = {}
 
@@ -100,10 +103,13 @@ class Form(Generic[Model]):
         """Make the component of a field where the layout now stands. `options` override what the declaration says."""
         field = self.fields[key]
         stem = f"{self.scope}{field.path}"
-        common = {"label": label(f"{stem}.label"), "info": label(f"{stem}.help"), "elem_id": self.elem_id(key)}
+        common = {"label": label(f"{stem}.label"), "info": self._help(key), "elem_id": self.elem_id(key)}
         component = _build(field, self.scope, {**common, "value": to_widget(field, field.default), **options})
         self.components[key] = component
         return component
+
+    def _help(self, key: str) -> Any:
+        return None if key in self.terse else label(f"{self.scope}{self.fields[key].path}.help")
 
     def place_level(self, section: str, level: str) -> int:
         """Make all components of a section's level that are not placed yet; returns how many."""
@@ -142,7 +148,9 @@ class Form(Generic[Model]):
     def _keys_of(self, path: str, problem: str) -> list[str | None]:
         """The fields that a problem at `path` belongs to; a contradiction of a section belongs to all that it names."""
         exact = [key for key in self.components if self.fields[key].path == path or path.startswith(f"{self.fields[key].path}.")]
-        inside = [key for key in self.components if key.startswith(f"{path}.") and self.fields[key].path.rpartition(".")[2] in problem]
+        inside = [
+            key for key in self.components if key.startswith(f"{path}.") and self.fields[key].path.rpartition(".")[2] in problem
+        ]
         return list(exact or inside) or [None]
 
     def _say(self, key: str | None, path: str, problem: str, language: str) -> str:
@@ -165,7 +173,7 @@ class Form(Generic[Model]):
             if key in problems:
                 updates.append(gr.update(info=plain_markdown(problems[key]), elem_classes=[INVALID]))
             elif key in marked:
-                updates.append(gr.update(info=label(f"{self.scope}{self.fields[key].path}.help"), elem_classes=[]))
+                updates.append(gr.update(info=self._help(key), elem_classes=[]))
             else:
                 updates.append(gr.skip())
         return updates

@@ -66,8 +66,8 @@ def browser_table(language: str) -> dict[str, str]:
     for scope, config in SCOPES.items():
         for field in fields(config):
             key = f"{scope}{field.path}.label"
-            if field.ui.unit and key in words:
-                words[key] += f" [{table(language)[f'unit.{field.ui.unit}']}]"
+            if key in words and (unit := table(language).get(f"unit.{field.ui.unit}")):
+                words[key] += f" [{unit}]"
     return words
 
 
@@ -125,6 +125,8 @@ def language(request: Asks | None, forced: str | None = None) -> str:
     if request is None:
         return forced or DEFAULT
     chosen = request.cookies.get(COOKIE) or forced
-    wanted = [chosen] if chosen else [part.split(";")[0].strip() for part in request.headers.get("accept-language", "").split(",")]
+    wanted = (
+        [chosen] if chosen else [part.split(";")[0].strip() for part in request.headers.get("accept-language", "").split(",")]
+    )
     codes = [str(word).split("-")[0].lower() for word in wanted]
     return next((code for code in codes if code in LANGUAGES), DEFAULT)

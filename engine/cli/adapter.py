@@ -29,8 +29,7 @@ def table(summary: AdapterSummary) -> str:
     base = f"{summary.base} ({summary.base_name})" if summary.base_name else summary.base
     rows = {
         "name": summary.name, "trained as": summary.output_name, "format": summary.format, "algorithm": algorithm,
-        "rank": ", ".join(map(str, summary.ranks)), "modules": modules,
-        "base": base, "trigger": summary.trigger,
+        "rank": ", ".join(map(str, summary.ranks)), "modules": modules, "base": base, "trigger": summary.trigger,
         "pictures": summary.pictures, "resolution": summary.resolution, "created": summary.created,
         "tags": ", ".join(f"{tag} ({count})" for tag, count in summary.tags), "description": summary.description,
         "hash": summary.model_hash, "size": f"{summary.size / 1e6:.1f} MB",

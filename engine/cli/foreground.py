@@ -45,6 +45,7 @@ def carry_out(job: Job, workspace: Workspace) -> Job:
                 desk = Desk(workspace, store, mailbox, tell=line.show)
                 claimed = store.claim(desk.worker, (job.kind,), only=job.id)
                 if claimed:
+                    desk.runners["warm_up"]()
                     Worker(desk).work(claimed)
             finally:
                 lock.release()
@@ -107,7 +108,6 @@ def describe(progress: dict) -> str:
         words.append(f"loss {progress['loss']:.4f}")
     if progress.get("seconds_left") is not None:
         minutes, seconds = divmod(round(progress["seconds_left"]), 60)
-        words.append(
-            f"time left {minutes // 60}:{minutes % 60:02}:{seconds:02}" if minutes >= 60 else f"time left {minutes}:{seconds:02}"
-        )
+        hours, minutes = divmod(minutes, 60)
+        words.append(f"time left {hours}:{minutes:02}:{seconds:02}" if hours else f"time left {minutes}:{seconds:02}")
     return "  ".join(words)

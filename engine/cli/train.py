@@ -7,6 +7,7 @@ waits in the queue, is worked on there and followed here. Ctrl-C saves and ends 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from engine.cli.common import one_line, workspace_of
@@ -21,13 +22,14 @@ from engine.jobs.store import open_store
 from engine.preflight import preflight
 from engine.workspace import Workspace
 
+TYPE_NAMES = {str: "text", bool: "true | false", int: "whole number", float: "number"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "config", metavar="CONFIG.yaml", type=Path, nargs="?", help="the settings; what they leave out has its default"
-    )
-    parser.add_argument("--set", metavar="FIELD=VALUE", action="append", default=[], help="change one setting; may be repeated")
-    parser.add_argument("--resume", metavar="RUN", help="go on with a run that stopped: its id or its name")
+    add = parser.add_argument
+    add("config", metavar="CONFIG.yaml", type=Path, nargs="?", help="the settings; what they leave out has its default")
+    add("--set", metavar="FIELD=VALUE", action="append", default=[], help="change one setting; may be repeated")
+    add("--resume", metavar="RUN", help="go on with a run that stopped: its id or its name")
     parser.epilog = "settings:\n" + "\n".join(describe_field(field) for field in fields(TrainConfig))
 
 
@@ -35,14 +37,12 @@ def describe_field(field: Field) -> str:
     """Path, allowed values, unit, default and help of a setting."""
     if field.choices:
         allowed = " | ".join(str(choice) for choice in field.choices)
-    elif field.minimum is not None or field.maximum is not None:
-        allowed = f"{field.minimum:g} to {field.maximum:g}" if None not in (field.minimum, field.maximum) else field.type.__name__
+    elif field.minimum is not None and field.maximum is not None:
+        allowed = f"{field.minimum:.10g} to {field.maximum:.10g}"
     else:
-        allowed = {"str": "text", "bool": "true | false", "list": "list"}.get(field.type.__name__, field.type.__name__)
+        allowed = TYPE_NAMES.get(field.type, field.type.__name__)
     unit = f" {field.ui.unit}" if field.ui.unit else ""
-    default = (
-        "computed" if field.default is None else repr(field.default) if isinstance(field.default, str) else str(field.default)
-    )
+    default = "computed" if field.default is None else json.dumps(field.default)
     return f"  {field.path}  ({allowed}{unit}; default {default})\n      {field.help}"
 
 
@@ -54,12 +54,11 @@ def run(options: argparse.Namespace) -> int:
         job = actions.resume(find_run(options.resume, workspace), workspace)
     else:
         if not options.config:
-            raise ConfigError(
-                "config.missing", "CONFIG.yaml is missing.", todo="Name one, or a run with --resume.", field="config"
-            )
+            todo = "Name one, or a run with --resume."
+            raise ConfigError("config.missing", "CONFIG.yaml is missing.", todo=todo, field="CONFIG.yaml")
         config = load(TrainConfig, options.config, parse_settings(options.set))
-        job = actions.start_training(config, workspace)
         announce(config, workspace)
+        job = actions.start_training(config, workspace)
     print(f"Run {job.id} in {workspace.root / str(job.folder)}", flush=True)
     job = carry_out(job, workspace)
     if job.state == "done" and job.result:
@@ -70,10 +69,8 @@ def run(options: argparse.Namespace) -> int:
 def announce(config: TrainConfig, workspace: Workspace) -> None:
     """Say what will happen, and what should be known."""
     ahead = preflight(config, workspace)
-    plan = ahead.plan
-    print(
-        f"{plan.pictures} pictures, {plan.steps} steps of {plan.views // plan.steps}, {plan.resolution} px, on {ahead.model.name}"
-    )
+    plan, model = ahead.plan, ahead.model.name
+    print(f"{plan.pictures} pictures, {plan.steps} steps of {plan.views // plan.steps}, {plan.resolution} px, on {model}")
     for notice in ahead.notices:
         print(one_line(notice).replace("Error:", "Note:", 1))
 
@@ -88,6 +85,5 @@ def find_run(text: str, workspace: Workspace) -> Job:
     for run in runs:
         if text in (run.id, run.name, Path(run.folder or "").name):
             return run
-    raise JobError(
-        "job.unknown", f"There is no run {text!r}.", todo="`python -m engine jobs list` shows them.", id=text, field="--resume"
-    )
+    todo = "`python -m engine jobs list` shows them."
+    raise JobError("job.unknown", f"There is no run {text!r}.", todo=todo, id=text, field="--resume")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from engine.config.field import Field, fields
+from engine.config.text import dump, parse
 from engine.errors import ConfigError
-from engine.workspace import SHIPPED_PRESETS, atomic_write
+from engine.workspace import SHIPPED_PRESETS, atomic_write, safe_join
 
 Model = TypeVar("Model", bound=BaseModel)
 MAX_CONFIG_BYTES = 1_000_000
@@ -27,13 +29,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: `config.unreadable`.
     """
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_CONFIG_BYTES + 1)
+        if len(content) > MAX_CONFIG_BYTES:
             raise ValueError("the file is larger than 1 MB")
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = parse(content.decode("utf-8-sig"))
         if not isinstance(data, dict | None):
             raise ValueError("the file does not hold named settings")
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())[:300]
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
             "config.unreadable", f"The settings file {path.name} cannot be read: {reason}.",
             "A YAML file with sections such as model, dataset and training.", "Correct the file or choose another.",
@@ -47,19 +51,34 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     result = copy.deepcopy(dict(base))
     for name, value in over.items():
         old = result.get(name)
-        same_kind = isinstance(old, Mapping) and isinstance(value, Mapping) and value.get("kind", old.get("kind")) == old.get("kind")
-        result[name] = merge(old, value) if same_kind else copy.deepcopy(value)
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and _same_kind(old, value):
+            result[name] = merge(old, value)
+        else:
+            result[name] = copy.deepcopy(value)
     return result
 
 
+def _same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return "kind" not in old or "kind" not in new or old["kind"] == new["kind"]
+
+
 def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"training.seed": 1}` as `{"training": {"seed": 1}}`."""
+    """`{"training.seed": 1}` as `{"training": {"seed": 1}}`.
+
+    Raises:
+        ConfigError: `config.bad_set` where a path goes through a value.
+    """
     result: dict[str, Any] = {}
     for path, value in settings.items():
         *sections, name = path.split(".")
         level = result
         for section in sections:
             level = level.setdefault(section, {})
+            if not isinstance(level, dict):
+                raise ConfigError(
+                    "config.bad_set", f"{path} cannot be set: {section} is set to {level!r} already.", "field.path=value",
+                    "Set the section or its fields, not both.", field=path, value=level,
+                )  # fmt: skip
         level[name] = value
     return result
 
@@ -76,19 +95,10 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
         if not separator or not path.strip():
             raise ConfigError("config.bad_set", f"--set {pair!r} has no value.", "field.path=value", field=path.strip(), value=pair)
         try:
-            value = yaml.safe_load(text) if text.strip() else ""
-        except yaml.YAMLError:
-            value = text
-        # YAML reads 1e-4 as text; a number field would refuse it.
-        settings[path.strip()] = _number(value) if isinstance(value, str) else value
+            settings[path.strip()] = parse(text) if text.strip() else ""
+        except ValueError:  # a prompt such as "a cat: big" is text that happens to be no YAML
+            settings[path.strip()] = text
     return nested(settings)
-
-
-def _number(text: str) -> Any:
-    try:
-        return float(text) if any(c.isdigit() for c in text) and set(text) <= set("0123456789.eE+-") else text
-    except ValueError:
-        return text
 
 
 def validate(model: type[Model], data: Mapping[str, Any]) -> Model:
@@ -96,44 +106,66 @@ def validate(model: type[Model], data: Mapping[str, Any]) -> Model:
 
     Raises:
         ConfigError: `config.invalid`; `values["field"]` is the path of the first offending field and `values["problems"]` a
-            list of (path, problem) of all of them.
+            list of (path, problem) of all of them. `config.too_new` for settings of a later version.
     """
     try:
         return model.model_validate(migrate(dict(data)))
     except ValidationError as error:
-        problems = [(_path(model, e["loc"]), _problem(e)) for e in error.errors(include_url=False)]
-        field, problem = problems[0]
-        rest = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise ConfigError(
-            "config.invalid", f"{field}: {problem}{rest}.", todo="Correct the field and try again.",
-            field=field, problem=problem, problems=problems,
-        ) from None  # fmt: skip
+        declared = {field.path: field for field in fields(model)}
+        found = [(_path(each["loc"]), each) for each in error.errors(include_url=False)]
+        raise _invalid([(path, _problem(path, each, declared)) for path, each in found]) from None
 
 
-def _path(model: type[BaseModel], location: tuple) -> str:
-    """pydantic puts a union member's tag into the location; a field path has none."""
-    return ".".join(str(part) for part in location) or model.__name__
+def _invalid(problems: list[tuple[str, str]]) -> ConfigError:
+    field, problem = problems[0]
+    rest = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+    return ConfigError(
+        "config.invalid", f"{field}: {problem}{rest}.", todo="Correct the field and try again.",
+        field=field, problem=problem, problems=problems,
+    )  # fmt: skip
 
 
-def _problem(error: Any) -> str:
+def _path(location: tuple) -> str:
+    """The path of the field that pydantic points at; a place inside a list belongs to the list's field."""
+    return ".".join(part for part in location if isinstance(part, str))
+
+
+def _problem(path: str, error: Any, declared: Mapping[str, Field]) -> str:
     if error["type"] == "extra_forbidden":
-        return "there is no such setting"
-    given = error.get("input")
-    shown = "" if isinstance(given, dict | None) else f" (given: {str(given)[:80]!r})"
-    message = error["msg"].removeprefix("Value error, ")
-    return message[0].lower() + message[1:] + shown
+        near = difflib.get_close_matches(path, declared, n=1, cutoff=0.7)
+        return "there is no such setting" + (f"; {near[0]} is one" if near else "")
+    if error["type"] == "value_error":
+        return error["msg"].removeprefix("Value error, ")
+    wanted = expectation(declared[path]) if path in declared else "named settings"
+    return f"expected {wanted} (given: {_shown(error['input'])})"
+
+
+def expectation(field: Field) -> str:
+    """What a field wants, from its declaration: "a whole number from 1 to 1024"."""
+    if field.choices:
+        return "one of: " + ", ".join(str(word) for word in field.choices)
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list of texts"}
+    span = f" from {field.minimum:.10g} to {field.maximum:.10g}" if field.minimum is not None and field.maximum is not None else ""
+    return words[field.type] + span + (", or nothing" if field.optional else "")
+
+
+def _shown(given: object) -> str:
+    text = repr(given) if isinstance(given, str) else "nothing" if given is None else str(given)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def migrate(data: dict[str, Any]) -> dict[str, Any]:
     """Bring settings of an older version up to date.
 
     Raises:
-        ConfigError: `config.too_new`.
+        ConfigError: `config.too_new`, or `config.invalid` for a version that is no number.
     """
     version = data.get("version", VERSION)
-    if not isinstance(version, int) or version > VERSION:
+    if type(version) is not int or version < 1:
+        raise _invalid([("version", f"expected a whole number from 1 to {VERSION} (given: {_shown(version)})")])
+    if version > VERSION:
         raise ConfigError(
-            "config.too_new", f"version: these settings have version {version!r}.", f"This program reads up to {VERSION}.",
+            "config.too_new", f"version: these settings have version {version}.", f"This program reads up to {VERSION}.",
             "Update the program.", field="version", version=version,
         )  # fmt: skip
     for step in range(version, VERSION):
@@ -142,8 +174,12 @@ def migrate(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def preset_path(name: str) -> Path:
-    """`starter/character` as the file of a shipped preset."""
-    return SHIPPED_PRESETS / f"{name}.yaml"
+    """`starter/character` as the file of a shipped preset.
+
+    Raises:
+        PathError: `path.outside`.
+    """
+    return safe_join(SHIPPED_PRESETS, f"{name}.yaml")
 
 
 def load(model: type[Model], path: Path | None, settings: Mapping[str, Any] | None = None) -> Model:
@@ -155,4 +191,4 @@ def load(model: type[Model], path: Path | None, settings: Mapping[str, Any] | No
 def save(config: BaseModel, path: Path) -> None:
     """Write a whole config as YAML."""
     with atomic_write(path, "w") as stream:
-        yaml.safe_dump(config.model_dump(mode="json"), stream, sort_keys=False, allow_unicode=True, width=130)
+        stream.write(dump(config.model_dump(mode="json")))

@@ -27,6 +27,7 @@ class Plan:
     Attributes:
         pictures: different pictures; `views_per_epoch` counts them with their repeats.
         steps_per_epoch: optimizer steps in one round through the pictures.
+        views: how often pictures are shown altogether, rounded.
         resolution: side of the training square, px.
         save_steps: steps after which a version is saved, ascending, the last included.
         sample_steps: steps after which samples are made, ascending; 0 is before the first step.
@@ -68,13 +69,15 @@ def plan(config: TrainConfig, pictures: int, views_per_epoch: int, batches_per_e
     """
     training = config.training
     steps_per_epoch = max(1, math.ceil(batches_per_epoch / training.gradient_accumulation))
-    per_step = training.batch_size * training.gradient_accumulation
+    source: Source = "you"
     if training.max_steps is not None:
-        steps, source = training.max_steps, "you"
+        steps = training.max_steps
     elif training.epochs is not None:
-        steps, source = training.epochs * steps_per_epoch, "you"
+        steps = training.epochs * steps_per_epoch
     else:
-        steps, source = max(1, math.ceil(sample_views(pictures, config.dataset.kind) / per_step)), "data"
+        # An epoch, not the batch size, tells what a step shows: where buckets end in partial batches it is less.
+        steps = math.ceil(sample_views(pictures, config.dataset.kind) * steps_per_epoch / views_per_epoch)
+        source = "data"
     resolution = config.dataset.resolution
     samples = spread(config.samples.count, steps)
     return Plan(
@@ -83,10 +86,10 @@ def plan(config: TrainConfig, pictures: int, views_per_epoch: int, batches_per_e
         steps_per_epoch=steps_per_epoch,
         steps=steps,
         epochs=steps / steps_per_epoch,
-        views=steps * per_step,
+        views=round(steps * views_per_epoch / steps_per_epoch),
         resolution=resolution or model_resolution,
         save_steps=spread(config.output.save_count, steps),
         sample_steps=(0, *samples) if samples else (),
-        length_from=source,  # type: ignore[arg-type]
+        length_from=source,
         resolution_from="you" if resolution else "model",
     )

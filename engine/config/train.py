@@ -31,7 +31,7 @@ class DatasetOptions(Section):
     trigger: Annotated[str, Ui(level="basic")] = ""
     """The word that will call what is learnt. Choose one the model does not know, for example `mofumo`."""
     kind: Annotated[Kind, Ui(level="basic")] = "character"
-    """What the pictures have in common; length and flips follow from it."""
+    """What the pictures have in common; the length of the run follows from it."""
     add_trigger: Annotated[bool, Ui(level="advanced")] = True
     """Put the trigger word in front of captions that lack it."""
     repeats: Annotated[int, Ge(1), Le(10000), Ui(level="advanced", step=1)] = 1
@@ -94,7 +94,7 @@ class TrainingOptions(Section):
     clip_skip: Annotated[int, Ge(1), Le(12), Ui(level="expert", step=1)] = 1
     """Use the text encoder's layer this far from its end (2 for many anime models)."""
     cache_latents: Annotated[bool, Ui(level="expert")] = True
-    """Encode each picture once and keep the result on disk."""
+    """Keep encoded pictures on disk, so that the next run with them starts at once. Off: they are encoded at every start."""
     deterministic: Annotated[bool, Ui(level="expert")] = False
     """On a GPU: bit-exact repeats at the price of speed. On a CPU runs are always exact."""
 

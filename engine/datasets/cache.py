@@ -39,29 +39,35 @@ class LatentItem:
 
 
 class TensorStore:
-    """Named tensors by key: one safetensors file each, with what was read or written kept in memory in front."""
+    """Named tensors by key: one safetensors file each, with what was read or written kept in memory in front.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: None keeps them in memory only.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self._memory: dict[str, dict[str, Tensor]] = {}
 
-    def path(self, key: str) -> Path:
-        return self.folder / key[:2] / f"{key}.safetensors"
+    def path(self, key: str) -> Path | None:
+        return self.folder / key[:2] / f"{key}.safetensors" if self.folder else None
 
     def get(self, key: str) -> dict[str, Tensor] | None:
         """The entry, on the CPU; None when there is none or its file is damaged, so that it is made again."""
-        if key not in self._memory:
+        path = self.path(key)
+        if key not in self._memory and path:
             try:
-                self._memory[key] = load(self.path(key).read_bytes())
+                self._memory[key] = load(path.read_bytes())
             except (FileNotFoundError, SafetensorError):
                 return None
-        return self._memory[key]
+        return self._memory.get(key)
 
     def put(self, key: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Write an entry whole and give it back as `get` will."""
         entry = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-        with atomic_write(self.path(key)) as stream:
-            stream.write(save(entry))
+        if path := self.path(key):
+            with atomic_write(path) as stream:
+                stream.write(save(entry))
         self._memory[key] = entry
         return entry
 
@@ -70,12 +76,12 @@ class LatentCache:
     """Encoded pictures.
 
     Args:
-        folder: may be shared by runs and models.
+        folder: may be shared by runs and models; None keeps nothing on disk.
         vae_key: names the VAE's weights and everything else that `encode` depends on: precision, scaling, posterior.
         background: what transparent pictures are laid on.
     """
 
-    def __init__(self, folder: Path, vae_key: str, background: Colour = WHITE) -> None:
+    def __init__(self, folder: Path | None, vae_key: str, background: Colour = WHITE) -> None:
         self.store, self.vae_key, self.background = TensorStore(folder), vae_key, background
 
     def key(self, item: LatentItem, content: bytes) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from engine.errors import ModelError
 from engine.families.base import Family
 from engine.families.hub import download
-from engine.library import ModelFacts, model_facts
+from engine.library import model_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +33,14 @@ def load_model(
     Raises:
         ModelError: missing, damaged, an adapter, or of another family.
     """
-    facts: ModelFacts = model_facts(location if isinstance(location, Path) else download(location, on_progress))
+    if isinstance(location, str):
+        # the folder of a download is named by a hash
+        facts = replace(model_facts(download(location, on_progress)), name=location)
+    else:
+        facts = model_facts(location)
     module, name = FAMILIES[facts.family]
-    return getattr(import_module(module), name).load(facts, device, dtype)
+    try:
+        return getattr(import_module(module), name).load(facts, device, dtype)
+    except ModelError as error:
+        error.values.setdefault("field", "model.path")
+        raise

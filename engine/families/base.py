@@ -88,4 +88,4 @@ class Family(ABC):
     @property
     @abstractmethod
     def weights_key(self) -> dict[str, str]:
-        """"vae" and "text_encoder" -> a hash of their weights and number format, for caches of what they encoded."""
+        """ "vae" and "text_encoder" -> a word for their weights, number format and scaling, for caches of what they encoded."""

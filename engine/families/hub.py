@@ -5,20 +5,23 @@ Looks into the local cache first, so that a downloaded model works offline.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
 
 from engine.errors import ModelError
+from engine.library import missing_parts
 
 WANTED = ["model_index.json", "*/config.json", "*/scheduler_config.json", "tokenizer/*", "*/*.safetensors"]
 UNWANTED = ["safety_checker/*", "feature_extractor/*", "*.fp16.safetensors", "*non_ema*", "*.msgpack", "*.bin"]
@@ -34,10 +37,8 @@ def download(hub_id: str, on_progress: Callable[[int, int], None] | None = None)
         ModelError: `model.offline`, `model.gated`, `model.not_on_hub` or `model.download_failed`.
     """
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=WANTED, ignore_patterns=UNWANTED, local_files_only=True))
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled):
-        pass
-    try:
+        if folder := _cached(hub_id):
+            return folder
         if on_progress:
             _fetch(hub_id, on_progress)
         return Path(snapshot_download(hub_id, allow_patterns=WANTED, ignore_patterns=UNWANTED))
@@ -46,33 +47,45 @@ def download(hub_id: str, on_progress: Callable[[int, int], None] | None = None)
             "model.gated", f"{hub_id} is shared only with people who accepted its terms.", "An account with access.",
             "Accept the terms on its page, then log in with `hf auth login` or set HF_TOKEN.", name=hub_id, field="model.path",
         ) from error  # fmt: skip
-    except RepositoryNotFoundError as error:
+    except (RepositoryNotFoundError, HFValidationError) as error:
         raise ModelError(
             "model.not_on_hub", f"Hugging Face has no model {hub_id!r}.", "owner/name as in the address of its page.",
             "Check the spelling; private models need `hf auth login`.", name=hub_id, field="model.path",
         ) from error  # fmt: skip
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
-        offline = bool(os.environ.get("HF_HUB_OFFLINE")) or not isinstance(error, HfHubHTTPError)
-        raise ModelError(
-            "model.offline" if offline else "model.download_failed",
-            f"{hub_id} is not on this machine, and Hugging Face cannot be reached.", "A network connection, or the file itself.",
-            "Put the model's .safetensors file into models/checkpoints of the data folder and choose it there.",
-            name=hub_id, field="model.path",
-        ) from error  # fmt: skip
+    except OSError as error:
+        raise _unreachable(hub_id, error) from error
+
+
+def _cached(hub_id: str) -> Path | None:
+    """The folder of a model that was downloaded before, if that download was finished."""
+    try:
+        folder = Path(snapshot_download(hub_id, allow_patterns=WANTED, ignore_patterns=UNWANTED, local_files_only=True))
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled):
+        return None
+    return None if missing_parts(folder) else folder
 
 
 def _fetch(hub_id: str, on_progress: Callable[[int, int], None]) -> None:
     """Bring the files one by one, so that progress can be told in bytes."""
-    from fnmatch import fnmatch
-
-    files = [
-        file
-        for file in HfApi().model_info(hub_id, files_metadata=True).siblings or []
-        if any(fnmatch(file.rfilename, p) for p in WANTED) and not any(fnmatch(file.rfilename, p) for p in UNWANTED)
-    ]
-    done, total = 0, sum(file.size or 0 for file in files)
+    files = snapshot_download(hub_id, allow_patterns=WANTED, ignore_patterns=UNWANTED, dry_run=True)
+    done, total = 0, sum(file.file_size or 0 for file in files)
     for file in files:
         on_progress(done, total)
-        hf_hub_download(hub_id, file.rfilename)
-        done += file.size or 0
+        hf_hub_download(hub_id, file.filename, revision=file.commit_hash)
+        done += file.file_size or 0
     on_progress(done, total)
+
+
+def _unreachable(hub_id: str, error: OSError) -> ModelError:
+    if error.errno == errno.ENOSPC:
+        return ModelError(
+            "model.download_failed", f"There is no room on the disk for {hub_id}.", "A few GiB for a base model.",
+            "Free some space and try again; the download goes on where it stopped.", name=hub_id, field="model.path",
+        )  # fmt: skip
+    offline = bool(os.environ.get("HF_HUB_OFFLINE")) or not isinstance(error, HfHubHTTPError)
+    return ModelError(
+        "model.offline" if offline else "model.download_failed",
+        f"{hub_id} is not on this machine, and Hugging Face cannot be reached.", "A network connection, or the file itself.",
+        "Put the model's .safetensors file into models/checkpoints of the data folder and choose it there.",
+        name=hub_id, field="model.path",
+    )  # fmt: skip

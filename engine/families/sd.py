@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -42,6 +43,8 @@ def text_targets(paths: Sequence[str]) -> list[str]:
 
 
 class StableDiffusion(Family):
+    """Args: the parts as diffusers and transformers build them, already in `dtype`."""
+
     base_version = "sd_v1"
 
     def __init__(
@@ -51,7 +54,7 @@ class StableDiffusion(Family):
         self.facts, self.device, self.dtype = facts, device, dtype
         self.tokenizer, self.scheduler_config = tokenizer, dict(scheduler_config)
         self.text_encoder, self.unet, self.vae = (
-            part.eval().requires_grad_(False).to(device, dtype) for part in (text_encoder, unet, vae)
+            part.eval().requires_grad_(False).to(device) for part in (text_encoder, unet, vae)
         )
 
     @classmethod
@@ -60,21 +63,26 @@ class StableDiffusion(Family):
         if not location.is_dir():
             parts = load_components(location, dtype=dtype)
             return cls(
-                facts, parts["tokenizer"], parts["text_encoder"], parts["unet"], parts["vae"], parts["scheduler"].config, device, dtype
+                facts,
+                parts["tokenizer"],
+                parts["text_encoder"],
+                parts["unet"],
+                parts["vae"],
+                parts["scheduler"].config,
+                device,
+                dtype,
             )
         try:
             tokenizer = CLIPTokenizer.from_pretrained(location / "tokenizer", local_files_only=True)
-            text_encoder = CLIPTextModel.from_pretrained(location / "text_encoder", torch_dtype=dtype, local_files_only=True)
-            unet, vae = (
-                part.from_pretrained(location / name, torch_dtype=dtype, local_files_only=True, low_cpu_mem_usage=False)
-                for part, name in ((UNet2DConditionModel, "unet"), (AutoencoderKL, "vae"))
-            )
+            text_encoder = _load_part(CLIPTextModel, location / "text_encoder", dtype)
+            unet = _load_part(UNet2DConditionModel, location / "unet", dtype)
+            vae = _load_part(AutoencoderKL, location / "vae", dtype)
             scheduler = json.loads((location / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:300]
             raise ModelError(
                 "model.broken_folder", f"The model folder {location.name} cannot be loaded: {reason}", "A complete diffusers folder.",
-                "Download it again or choose another model.", path=location.name, reason=reason, field="model.path",
+                "Download it again or choose another model.", path=location.name, reason=reason,
             ) from error  # fmt: skip
         return cls(facts, tokenizer, text_encoder, unet, vae, scheduler, device, dtype)
 
@@ -127,7 +135,25 @@ class StableDiffusion(Family):
 
     @property
     def weights_key(self) -> dict[str, str]:
-        return {"vae": _fingerprint(self.vae), "text_encoder": _fingerprint(self.text_encoder)}
+        scale = f"{self.vae.config.scaling_factor}/{self.vae.config.shift_factor}"
+        return {"vae": f"{_fingerprint(self.vae)}/{scale}", "text_encoder": _fingerprint(self.text_encoder)}
+
+
+def _load_part(kind: Any, folder: Path, dtype: torch.dtype) -> nn.Module:
+    """A part of a diffusers folder, copied out of its file.
+
+    Raises:
+        ValueError: the file lacks tensors, which would otherwise stay random.
+    """
+    part, report = kind.from_pretrained(
+        folder, torch_dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+    )
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"{folder.name} lacks {len(missing)} tensors, the first is {missing[0]}.")
+    for tensor in (*part.parameters(), *part.buffers()):
+        # Both libraries map the file into memory: without a copy the model would change when the file is written over.
+        tensor.data = tensor.data.clone()
+    return part
 
 
 def _layer_paths(part: nn.Module) -> list[str]:

@@ -65,11 +65,19 @@ def _hash_file(path: Path, size: int, mtime_ns: int) -> ModelHashes:
 def adapter_hash(path: Path | str) -> str:
     """SHA-256 of a safetensors file's tensor payload; its first 12 digits stand in `Lora hashes`.
 
+    Remembered by path, size and modification time.
+
     Raises:
         ModelError: codes `file.*`.
     """
     path = Path(path)
     header = read_header(path)
+    status = path.stat()
+    return _hash_payload(path, header.payload_offset, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _hash_payload(path: Path, offset: int, size: int, mtime_ns: int) -> str:
     with path.open("rb") as stream:
-        stream.seek(header.payload_offset)
+        stream.seek(offset)
         return hashlib.file_digest(stream, "sha256").hexdigest()

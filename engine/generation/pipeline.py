@@ -48,14 +48,16 @@ def picture_size(config: GenerateConfig, model: Family) -> tuple[int, int]:
     return size
 
 
+def plan_texts(text: str, steps: int, calls: int) -> tuple[str, ...]:
+    """The text in force at each denoiser call. A schedule counts steps; samplers of second order make two calls a step."""
+    stages = parse_schedule(text, steps)
+    of_step = [next(stage for until, stage in stages if step <= until) for step in range(1, steps + 1)]
+    return tuple(of_step[call * steps // calls] for call in range(calls))
+
+
 def plan_parts(text: str, steps: int, calls: int) -> list[Part]:
-    """What each denoiser call is told. A schedule counts steps; samplers of second order make two calls a step."""
-    parts = []
-    for part, weight in split_composable(text):
-        stages = parse_schedule(part, steps)
-        of_step = [next(stage for until, stage in stages if step <= until) for step in range(1, steps + 1)]
-        parts.append(Part(weight, tuple(of_step[call * steps // calls] for call in range(calls))))
-    return parts
+    """What each denoiser call is told, for every part of an AND prompt."""
+    return [Part(weight, plan_texts(part, steps, calls)) for part, weight in split_composable(text)]
 
 
 @torch.no_grad()
@@ -77,13 +79,14 @@ def make_pictures(
     timesteps = scheduler.timesteps
     parts = plan_parts(text, config.steps, len(timesteps))
     guided = config.guidance_scale != 1
-    wanted = [*({stage for part in parts for stage in part.texts}), *([negative] if guided else [])]
+    against = plan_texts(negative, config.steps, len(timesteps)) if guided else ()
+    wanted = dict.fromkeys([*(stage for part in parts for stage in part.texts), *against])
     encoded = model.conditioning(config.clip_skip).encode(wanted)
 
     latents, generators = noise(model.latent_shape(width, height), seeds, model.device)
     latents = latents * scheduler.init_noise_sigma
     for call, timestep in enumerate(timesteps):
-        rows = [encoded[part.texts[call]] for part in parts] + ([encoded[negative]] if guided else [])
+        rows = [encoded[text] for text in (*(part.texts[call] for part in parts), *against[call : call + 1])]
         predictions = _predict(model, scheduler.scale_model_input(latents, timestep), timestep, rows)
         latents = take_step(scheduler, _guide(predictions, parts, config.guidance_scale, guided), timestep, latents, generators)
         if on_progress:

@@ -94,6 +94,13 @@ def sampler_name(name: str, schedule: str | None = None) -> str:
     return AUTOMATIC.get(key, key) if ending.casefold() == "automatic" else key
 
 
+def infotext_names(key: str) -> tuple[str, str]:
+    """Sampler and schedule as a picture states them; `sampler_name` makes the key of them again."""
+    if key.endswith(" Karras"):
+        return key.removesuffix(" Karras"), "Karras"
+    return key, "Uniform" if key in AUTOMATIC else "Automatic"
+
+
 def make_scheduler(name: str, scheduler_config: Mapping[str, Any], schedule: str | None = None) -> Any:
     """A fresh scheduler for one run of a sampler.
 

@@ -20,7 +20,7 @@ from engine.adapters.merge import Applied, Merger
 from engine.adapters.network import Network
 from engine.config.generate import GenerateConfig
 from engine.device import pick_device, pick_dtype
-from engine.errors import EngineError, PromptError
+from engine.errors import EngineError, ModelError, PromptError
 from engine.families import load_model
 from engine.families.base import Family
 from engine.formats.adapter_file import read_adapter
@@ -28,6 +28,7 @@ from engine.formats.hashes import adapter_hash, model_hashes
 from engine.formats.infotext import png_bytes, write_infotext
 from engine.generation.pipeline import Progress, make_pictures, picture_size, to_image
 from engine.generation.prompt import AdapterTag, find_adapter, find_problems, parse_tags, strip_comments
+from engine.generation.samplers import infotext_names
 from engine.library import adapter_names, find_model
 from engine.workspace import Workspace, atomic_write
 
@@ -84,7 +85,7 @@ class Studio:
 
     def _load(self, name: str) -> Family:
         location = find_model(name, self.workspace)
-        stamp = (location, *(_stamp(location) if isinstance(location, Path) else ()))
+        stamp = (location, *(_stamps(location) if isinstance(location, Path) else ()))
         if self._model is None or stamp != self._location:
             self.release()
             device = pick_device()
@@ -108,6 +109,7 @@ def render(
     text, tags = parse_tags(prompt)
     applied, problems = resolve(tags, model, workspace, networks)
     problems = [*(problem.to_dict() for problem in find_problems(prompt)), *problems]
+    hashes = ", ".join(f"{entry.key[0].stem}: {adapter_hash(entry.key[0])[:12]}" for entry in applied)
     seed = random.randrange(2**32) if config.seed < 0 else config.seed
     seeds = [(seed + i) % 2**32 for i in range(config.batch_size)]
     rounds = [False, True] if config.compare and (applied or live) else [False]
@@ -119,7 +121,7 @@ def render(
             drawn = make_pictures(model, text, strip_comments(config.negative_prompt), config, seeds, progress)
         for picture, its_seed in zip(drawn, seeds, strict=True):
             shown = (text if without else prompt).strip()
-            infotext = recipe(config, model, shown, its_seed, in_force)
+            infotext = recipe(config, model, shown, its_seed, "" if without else hashes)
             file = _write(out, to_image(picture), infotext, its_seed)
             report = [] if without else [_report(entry) for entry in applied]
             pictures.append(Picture(file, its_seed, infotext, without, [] if without else problems, report))
@@ -127,25 +129,25 @@ def render(
 
 
 @contextmanager
-def _in_place(model: Family, merger: Merger | None, live: Network | None, applied: list[Applied], without: bool) -> Iterator[None]:
+def _in_place(
+    model: Family, merger: Merger | None, live: Network | None, applied: list[Applied], without: bool
+) -> Iterator[None]:
     """The adapters in force while pictures are made, merged or beside the weights; undone afterwards where that is cheap."""
     if merger:
         merger.apply(applied)
         yield
         return
-    kept = dict(live.strengths) if live else {}
+    kept = live.strengths if live else {}
     if live and without:
-        live.strengths = dict.fromkeys(live.strengths, 0.0)
-    inserted = []
+        live.strengths = dict.fromkeys(kept, 0.0)
     try:
         for entry in applied:
-            entry.network.strengths = {"unet": entry.unet, "text_encoder": entry.text_encoder}
-            entry.network.to(model.device).insert(model.components)
-            inserted.append(entry.network)
+            strengths = {"unet": entry.unet, "text_encoder": entry.text_encoder}
+            entry.network.to(model.device).insert(model.components, strengths)
         yield
     finally:
-        for network in reversed(inserted):
-            network.remove()
+        for entry in applied:
+            entry.network.remove()
         if live:
             live.strengths = kept
 
@@ -162,11 +164,12 @@ def resolve(
             continue  # already told by `find_problems`
         try:
             file, _ = names[find_adapter(tag.name, {path: alias for path, (_, alias) in names.items()})]
-            network = _network(file, model, networks)
+            stamp = (file, *_stamp(file))  # taken before reading: a file replaced meanwhile is read again next time
+            network = _network(stamp, model, networks)
         except EngineError as error:
             problems.append(error.to_dict())
             continue
-        applied.append(Applied(network, tag.text_encoder, tag.unet, (file, *_stamp(file))))
+        applied.append(Applied(network, tag.text_encoder, tag.unet, stamp))
         ignored = sorted(set(tag.options))
         if ignored:
             problems.append(PromptError(
@@ -182,26 +185,30 @@ def resolve(
     return applied, problems
 
 
-def _network(file: Path, model: Family, networks: dict[tuple, Network]) -> Network:
-    """A loaded adapter, from memory if the file is still the same."""
-    key = (id(model), file, *_stamp(file))
-    network = networks.pop(key, None) or Network.from_file(read_adapter(file), model.components).eval().requires_grad_(False)
-    networks[key] = network
+def _network(stamp: tuple, model: Family, networks: dict[tuple, Network]) -> Network:
+    """A loaded adapter, from memory if its stamp (file, size, modification time) is still the same."""
+    network = networks.pop(stamp, None) or Network.from_file(read_adapter(stamp[0]), model.components).eval().requires_grad_(
+        False
+    )
+    networks[stamp] = network
     while len(networks) > NETWORKS_KEPT:
         networks.pop(next(iter(networks)))
     return network
 
 
-def recipe(config: GenerateConfig, model: Family, prompt: str, seed: int, applied: Sequence[Applied]) -> str:
-    """The infotext of a picture, in AUTOMATIC1111's layout."""
+def recipe(config: GenerateConfig, model: Family, prompt: str, seed: int, hashes: str) -> str:
+    """The infotext of a picture, in AUTOMATIC1111's layout.
+
+    Args:
+        hashes: of the adapters in force, `name: hash, ...`.
+    """
     width, height = picture_size(config, model)
-    sampler, _, schedule = config.sampler.partition(" Karras")
     location = model.facts.location
-    hashes = ", ".join(f"{entry.key[0].stem}: {adapter_hash(entry.key[0])[:12]}" for entry in applied)
-    return write_infotext(prompt, config.negative_prompt.strip(), {
+    sampler, schedule = infotext_names(config.sampler)
+    return write_infotext(prompt, strip_comments(config.negative_prompt).strip(), {
         "Steps": config.steps,
         "Sampler": sampler,
-        "Schedule type": "Karras" if config.sampler.endswith(" Karras") else "Automatic",
+        "Schedule type": schedule,
         "CFG scale": f"{config.guidance_scale:g}",
         "Seed": seed,
         "Size": f"{width}x{height}",
@@ -232,6 +239,22 @@ def _write(out: Path, image, infotext: str, seed: int) -> Path:
     return file
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
+def _stamp(file: Path) -> tuple[int, int]:
+    """Size and modification time.
+
+    Raises:
+        ModelError: `file.missing` when it has gone since the folder was read.
+    """
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise ModelError(
+            "file.missing", f"{file.name} cannot be opened: {error.strerror}.", todo="Check the path.", path=file
+        ) from error
     return status.st_size, status.st_mtime_ns
+
+
+def _stamps(location: Path) -> tuple:
+    """The same of a model's file, or of every file of its folder."""
+    files = sorted(file for file in location.rglob("*") if file.is_file()) if location.is_dir() else [location]
+    return tuple((file, *_stamp(file)) for file in files)

@@ -13,6 +13,7 @@ from engine.errors import JobError
 from engine.jobs import run_folder
 from engine.jobs.generating import ResultPicture, pictures_of
 from engine.jobs.job import LIVE, Job
+from engine.jobs.process import lives
 from engine.jobs.store import name_taken, new_id, open_store
 from engine.jobs.supervisor import wake
 from engine.library import find_model
@@ -92,6 +93,7 @@ def resume(job: Job, workspace: Workspace) -> Job:
         EngineError: it cannot be resumed, its folder has gone, or its settings are not valid any more.
     """
     store = open_store(workspace.database)
+    store.reap(lives)
     run_folder.read_config(run_folder.locate(workspace, store.get(job.id)))
     job = store.requeue(job.id)
     wake(workspace)

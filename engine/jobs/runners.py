@@ -48,9 +48,16 @@ class Runners(TypedDict):
 
 
 def warm_up() -> None:
-    """Import what the first job will need."""
+    """Import what the first job will need, and keep its libraries from writing into logs and command lines."""
+    import diffusers
+    import transformers
+
     import engine.generation.studio
     import engine.training.trainer  # noqa: F401
+
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
 
 
 def train(config: TrainConfig, folder: Path, workspace: Workspace) -> Trainer:

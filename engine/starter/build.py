@@ -199,6 +199,17 @@ def encode_all(vae: nn.Module, pictures: Tensor, device: torch.device) -> Tensor
     return torch.cat([vae.encode(_scaled(part).to(device)).latent_dist.mean.cpu() for part in pictures.split(250)])
 
 
+def _raw_latents(rank: Rank, vae: nn.Module, pictures: Tensor, file: Path) -> Tensor:
+    """Latents before normalisation, encoded once by the first process; a finished VAE does not change any more."""
+    if rank.index == 0 and not file.exists():
+        latents = encode_all(vae, pictures, rank.device)
+        with atomic_write(file) as stream:
+            np.save(stream, latents.numpy())
+    if rank.count > 1:
+        dist.barrier()
+    return torch.from_numpy(np.load(file))
+
+
 @torch.no_grad()
 def normalise_latents(vae: nn.Module, latents: Tensor) -> Tensor:
     """Fold each latent channel's mean and spread into the 1x1 convolutions, so that `scaling_factor` is 1.
@@ -326,7 +337,7 @@ def run_rank(index: int, options: argparse.Namespace) -> None:
     parts = load_parts(options)
     train_vae(rank, parts["vae"], torch.cat([pictures, generic]), options)
     vae = parts["vae"].eval().requires_grad_(False)
-    latents = normalise_latents(vae, encode_all(vae, pictures, device))
+    latents = normalise_latents(vae, _raw_latents(rank, vae, pictures, options.work_dir / "latents.npy"))
     rank.say(f"latents: mean {latents.mean():.3f}, spread {latents.std():.3f}")
     train_unet(rank, parts, latents, ids, options)
     if index == 0:

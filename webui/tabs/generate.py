@@ -5,7 +5,7 @@ Pictures are made by the worker. While a job is under way a timer looks at its r
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ import gradio as gr
 from engine import library
 from engine.config.generate import GenerateConfig
 from engine.errors import EngineError
-from engine.formats.infotext import parse_infotext
 from engine.jobs import actions
 from engine.jobs.job import Job
 from engine.jobs.store import JobStore
@@ -26,42 +25,45 @@ from webui.widgets.adapter_cards import insertable
 from webui.widgets.html import text
 from webui.widgets.notices import empty, plain_problem, problem
 from webui.widgets.picture_report import report_html
-from webui.widgets.run_panel import RunPanel
 from webui.widgets.run_view import bar
-from webui.widgets.runs import RunReader
 from webui.widgets.token_count import count_html
 from webui.widgets.words import duration
 
 SECONDS = 0.25
 """Between two looks at a picture job."""
+TERSE = ("model", "prompt", "negative_prompt", "sampler", "steps", "guidance_scale", "batch_size")
+"""Fields that everybody knows; their help would only be noise."""
 UNENDED = ("queued", "running", "pausing")
 
 
 @dataclass
 class GenerateTab:
-    form: Form[GenerateConfig]
+    """What the page connects: functions with the components they take and give."""
+
     load: Any
     load_outputs: list[Any]
-    listen_to: Any
     refresh: Any
-    refresh_io: tuple[list[Any], list[Any]]
+    refresh_inputs: list[Any]
+    refresh_outputs: list[Any]
+    try_run: Any
+    try_outputs: list[Any]
 
 
-def build(context: Context, reader: RunReader) -> GenerateTab:
-    return _Builder(context, reader).tab()
+def build(context: Context) -> GenerateTab:
+    return _Builder(context).tab()
 
 
 class _Builder:
-    def __init__(self, context: Context, reader: RunReader) -> None:
-        self.context, self.workspace, self.reader = context, context.workspace, reader
+    def __init__(self, context: Context) -> None:
+        self.context, self.workspace = context, context.workspace
         self.jobs: JobStore = context.jobs
-        self.form = Form("generate", GenerateConfig, "generate.", omit=("live_run",))
+        self.form = Form("generate", GenerateConfig, "generate.", omit=("live_run",), terse=TERSE)
 
     # ---- layout ----
 
     def tab(self) -> GenerateTab:
         self.press, self.live_run = gr.Textbox(visible=False), gr.State("")
-        self.marked, self.job, self.cards_seen = gr.State([]), gr.State(""), gr.State("")
+        self.marked, self.job, self.cards_seen = gr.State([]), gr.State(""), gr.State({})
         self.timer = gr.Timer(SECONDS, active=False)
         with gr.Row(elem_classes=["work"], equal_height=False):
             with gr.Column(scale=6, min_width=320):
@@ -72,8 +74,15 @@ class _Builder:
             with gr.Column(scale=6, min_width=320, elem_classes=["side"]):
                 self._result_card()
         self._listen()
-        refresh = ([self.cards_seen, self.form.components["model"], self.live, self.live_run], [self.cards_seen, self.cards, self.live, self.live_run])
-        return GenerateTab(self.form, self._load, self._load_outputs, self._try_run, self._refresh, refresh)
+        return GenerateTab(
+            load=self._load,
+            load_outputs=self._load_outputs,
+            refresh=self._refresh,
+            refresh_inputs=[self.cards_seen, self.form.components["model"], self.live_run],
+            refresh_outputs=[self.cards_seen, self.cards, self.live, self.live_run],
+            try_run=self._try_run,
+            try_outputs=[self.form.components["prompt"], self.form.components["model"], self.live, self.live_run],
+        )
 
     def _prompt_card(self) -> None:
         place = self.form.place
@@ -99,8 +108,8 @@ class _Builder:
                 place("batch_size", min_width=120)
             with gr.Row(elem_classes=["seed"]):
                 place("seed", min_width=160, scale=4)
-                self.dice = gr.Button("🎲", elem_id="generate-dice", scale=0, min_width=48, elem_classes=["tool"])
-                self.reuse = gr.Button("♻️", elem_id="generate-reuse", scale=0, min_width=48, elem_classes=["tool"])
+                self.dice = gr.Button(label("gen.dice"), elem_id="generate-dice", scale=0, min_width=90, elem_classes=["tool"])
+                self.reuse = gr.Button(label("gen.reuse"), elem_id="generate-reuse", scale=0, min_width=90, elem_classes=["tool"])
             with gr.Accordion(label("gen.advanced"), open=False, elem_id="generate-advanced"), gr.Row(elem_classes=["fields"]):
                 for key in ("width", "height", "clip_skip"):
                     place(key)
@@ -113,7 +122,12 @@ class _Builder:
                 height="auto", visible=False, interactive=False, buttons=["download", "fullscreen"], preview=True,
             )  # fmt: skip
             self.slider = gr.ImageSlider(
-                type="filepath", format="png", label=label("gen.compare"), elem_id="generate-compare-view", visible=False, interactive=False
+                type="filepath",
+                format="png",
+                label=label("gen.compare"),
+                elem_id="generate-compare-view",
+                visible=False,
+                interactive=False,
             )
             self.report = gr.HTML(elem_id="generate-report")
             self.parameters = gr.Textbox(
@@ -129,7 +143,12 @@ class _Builder:
         shown = [self.job, self.timer, self.status, self.stop, self.gallery, self.slider, self.report, self.parameters]
         started = [self.marked, *shown, *form.inputs]
         self.go.click(
-            self._start, [self.press, self.marked, self.live, self.live_run, *form.inputs], started, js=PRESS, queue=False, **quiet
+            self._start,
+            [self.press, self.marked, self.live, self.live_run, *form.inputs],
+            started,
+            js=PRESS,
+            queue=False,
+            **quiet,
         )  # type: ignore[arg-type]
         self.timer.tick(self._look, [self.job], shown, queue=False, **quiet)  # type: ignore[arg-type]
         self.stop.click(self._stop, [self.job], shown, queue=False, **quiet)  # type: ignore[arg-type]
@@ -149,27 +168,33 @@ class _Builder:
         models = gr.update(choices=[card.name for card in library.models(self.workspace)])
         last = next(iter(self.jobs.list(limit=1, kinds=("generate",))), None)
         shown = self._show(last, language) if last else self._nothing(language)
-        return [models, *self._refresh(request, "", "starter", False, ""), *shown]
+        return [models, *self._refresh(request, {}, "starter", ""), *shown]
 
-    def _refresh(self, request: gr.Request, seen: str, model: str, use_live: bool, live_run: str) -> list[Any]:
+    def _refresh(self, request: gr.Request, seen: dict[str, str], model: str, live_run: str) -> list[Any]:
         """The adapters there are now, and the run at work; what has not changed is left alone."""
         language = self.context.language(request)
         named = library.adapter_names(self.workspace)
         by_file = {file: name for name, (file, _) in named.items()}
         cards = [card for card in library.adapters(self.workspace) if card.path in by_file]
         html = insertable(cards, [by_file[card.path] for card in cards], self._family(model), self.workspace, language)
+        run, live = self._live(live_run, language)
+        now = {"cards": html, "live": repr(live)}
+        return [
+            now,
+            gr.skip() if seen.get("cards") == html else html,
+            gr.skip() if seen.get("live") == now["live"] else live,
+            run,
+        ]
+
+    def _live(self, before: str, language: str) -> tuple[str, Any]:
+        """(id of the run that has something to try, update of its checkbox)."""
         run = next(iter(self.jobs.list(limit=1, kinds=("train",), states=("running",))), None)
-        step, steps = ((run.progress or {}).get("step", 0), (run.progress or {}).get("steps", 0)) if run else (0, 0)
-        digest = hashlib.sha1(f"{html}{run and run.id}{step}".encode()).hexdigest()
-        if digest == seen:
-            return [gr.skip()] * 4
-        if not run or not step:
-            live = gr.update(visible=False, value=False)
-        else:
-            words = t("text.gen.live_label", language, name=run.name, step=step, steps=steps)
-            kept = {} if run.id == live_run else {"value": False}
-            live = gr.update(visible=True, label=words, info=t("text.gen.live_note", language), **kept)
-        return [digest, gr.skip() if digest and _same_cards(seen, html) else html, live, run.id if run and step else ""]
+        progress = (run.progress or {}) if run else {}
+        if not run or not progress.get("step"):
+            return "", gr.update(visible=False, value=False)
+        words = t("text.gen.live_label", language, name=run.name, step=progress["step"], steps=progress["steps"])
+        kept = {} if run.id == before else {"value": False}
+        return run.id, gr.update(visible=True, label=words, info=t("text.gen.live_note", language), **kept)
 
     def _family(self, model: str) -> str:
         try:
@@ -180,7 +205,9 @@ class _Builder:
     def _count(self, request: gr.Request, prompt: str, model: str) -> str:
         return count_html(prompt or "", model or "", self.workspace, self.context.language(request))
 
-    def _start(self, request: gr.Request, press: str, marked: list[str], use_live: bool, live_run: str, *values: Any) -> list[Any]:
+    def _start(
+        self, request: gr.Request, press: str, marked: list[str], use_live: bool, live_run: str, *values: Any
+    ) -> list[Any]:
         """Generate is pressed: queue the pictures, or say at the field what is wrong."""
         language = self.context.language(request)
         checked = self.form.check(values, language, {"live_run": live_run if use_live else ""})
@@ -208,20 +235,26 @@ class _Builder:
             return self._nothing(language)
 
     def _stop(self, request: gr.Request, id: str) -> list[Any]:
-        try:
+        with contextlib.suppress(EngineError):
             actions.cancel(self.jobs.get(id), self.workspace)
-        except EngineError:
-            pass
         return self._look(request, id)
 
     def _nothing(self, language: str) -> list[Any]:
         html = empty(t("text.gen.empty_title", language), t("text.gen.empty", language))
-        return ["", gr.Timer(active=False), html, gr.update(visible=False), *[gr.update(visible=False)] * 2, "", gr.update(visible=False)]
+        return [
+            "",
+            gr.Timer(active=False),
+            html,
+            gr.update(visible=False),
+            *[gr.update(visible=False)] * 2,
+            "",
+            gr.update(visible=False),
+        ]
 
     def _show(self, job: Job, language: str) -> list[Any]:
         """Updates for a picture job: on the way, ended badly, or its pictures. The last pictures stay until new ones come."""
         if job.state in UNENDED:
-            self._settle_dead(job)
+            self.context.ensure_worker()  # also finds out when the worker has died with the job
             return [job.id, gr.Timer(active=True), _waiting(job, language), gr.update(visible=True), *[gr.skip()] * 4]
         over = [job.id, gr.Timer(active=False)]
         pictures = actions.pictures(job, self.workspace)
@@ -239,16 +272,15 @@ class _Builder:
             *over,
             text("p", t("text.gen.done", language, time=duration(seconds, language)), class_="hint", role="status"),
             gr.update(visible=False),
-            gr.update(value=None if pair else [(str(each.file), None) for each in pictures], visible=not pair, selected_index=0 if len(pictures) == 1 else None),
+            gr.update(
+                value=None if pair else [(str(each.file), None) for each in pictures],
+                visible=not pair,
+                selected_index=0 if len(pictures) == 1 else None,
+            ),
             gr.update(value=pair, visible=bool(pair)),
             report_html(made, self.workspace, language),
             gr.update(value=made[0].infotext if made else "", visible=True),
         ]
-
-    def _settle_dead(self, job: Job) -> None:
-        """A worker that died leaves its job behind; looking is what finds out."""
-        if self.context.supervisor:
-            self.context.ensure_worker()
 
     def _last_seed(self, id: str) -> Any:
         try:
@@ -257,27 +289,18 @@ class _Builder:
             pictures = []
         return pictures[0].seed if pictures else gr.skip()
 
-    def _try_run(self, id: str, panel: RunPanel) -> tuple[str, str, bool, str]:
-        """What Generate holds to try a run: prompt, model, whether the live adapter is used, and the run's id."""
-        job = panel.find(id)
-        if job is None:
-            return "", "starter", False, ""
-        config = job.config
-        trigger = str(config.get("dataset", {}).get("trigger", "")).strip()
-        prompts = config.get("samples", {}).get("prompts") or [trigger]
-        live = job.state == "running"
-        name = parse_name(job)
-        prompt = prompts[0] if live else f"{prompts[0]} <lora:{name}:0.8>".strip()
-        return prompt, config.get("model", {}).get("path", "starter"), live, job.id if live else ""
-
-
-def parse_name(job: Job) -> str:
-    """What a tag calls the result of a run."""
-    return str((job.result or {}).get("file", f"{job.name}.safetensors")).removesuffix(".safetensors")
-
-
-def _same_cards(seen: str, html: str) -> bool:
-    return False
+    def _try_run(self, id: str) -> list[Any]:
+        """What the tab holds to try a run: a prompt that calls it, its base model, and its live adapter while it trains."""
+        try:
+            job = self.jobs.get(id)
+        except EngineError:
+            return [gr.skip()] * 4
+        prompts = job.config.get("samples", {}).get("prompts") or [job.config.get("dataset", {}).get("trigger", "")]
+        model = job.config.get("model", {}).get("path", "starter")
+        if job.state == "running":
+            return [prompts[0], model, gr.update(visible=True, value=True), job.id]
+        name = str((job.result or {}).get("file", job.name)).removesuffix(".safetensors")
+        return [f"{prompts[0]} <lora:{name}:0.8>".strip(), model, gr.update(value=False), ""]
 
 
 def _waiting(job: Job, language: str) -> str:

@@ -36,11 +36,10 @@ RECENT_SECONDS = 3600
 
 @dataclass
 class LoraTab:
-    """What other tabs and the page need of this one."""
+    """What the page connects."""
 
     panel: RunPanel
-    form: Form[TrainConfig]
-    loads: Any
+    load: Any
     load_outputs: list[Any]
 
 
@@ -72,7 +71,7 @@ class _Builder:
                 self.trouble = gr.HTML(elem_id="train-trouble", visible=False)
                 self.start = gr.Button(label("form.start"), variant="primary", size="lg", elem_id="train-start")
         self._listen()
-        return LoraTab(self.panel, self.form, self._load, self._load_outputs)
+        return LoraTab(self.panel, self._load, self._load_outputs)
 
     def _practice_card(self) -> None:
         with gr.Column(visible=False, elem_id="practice-card", elem_classes=["card", "welcome"]) as self.card:
@@ -122,13 +121,15 @@ class _Builder:
             trigger_mode="always_last", **quiet,
         )  # type: ignore[arg-type]  # fmt: skip
         self.preset.input(
-            self._choose_preset, [self.preset, *form.inputs], form.inputs, queue=False, **quiet  # type: ignore[arg-type]
+            self._choose_preset,
+            [self.preset, *form.inputs],
+            form.inputs,
+            queue=False,
+            **quiet,  # type: ignore[arg-type]
         )
         self.fill.click(self._fill_practice, form.inputs, [self.preset, *form.inputs], queue=False, **quiet)  # type: ignore[arg-type]
         started = [self.card, self.trouble, self.marked, *panel.outputs, *form.inputs]
-        self.start.click(
-            self._start, [self.press, self.marked, *form.inputs], started, js=PRESS, concurrency_limit=None, **quiet
-        )  # type: ignore[arg-type]
+        self.start.click(self._start, [self.press, self.marked, *form.inputs], started, js=PRESS, concurrency_limit=None, **quiet)  # type: ignore[arg-type]
         self.practice.click(
             self._start_practice, [self.press, self.marked], [*started, self.preset], js=PRESS, concurrency_limit=None, **quiet
         )  # type: ignore[arg-type]
@@ -143,7 +144,9 @@ class _Builder:
         language = self.context.language(request)
         runs = self.context.jobs.list(limit=1, kinds=("train",))
         working = self.context.jobs.list(limit=1, kinds=("train",), states=("running", "pausing", "queued"))
-        shown = (working or [job for job in runs if job.state in LIVE or _seconds_since(job.finished) < RECENT_SECONDS] or [None])[0]
+        shown = (
+            working or [job for job in runs if job.state in LIVE or _seconds_since(job.finished) < RECENT_SECONDS] or [None]
+        )[0]
         return [
             gr.update(visible=not runs),
             gr.update(choices=[card.name for card in library.models(self.workspace)]),
@@ -238,7 +241,11 @@ class _Builder:
             problems |= self.form.problem_of(error, language)
         trouble = ""
         if problems:
-            trouble = problem(errors[0], language) if None in problems and errors else plain_problem(self.form.headline(problems, language))
+            trouble = (
+                problem(errors[0], language)
+                if None in problems and errors
+                else plain_problem(self.form.headline(problems, language))
+            )
         panel = self.panel.render(job.id, {}, language) if job else [gr.skip()] * len(self.panel.outputs)
         return [
             gr.update(visible=False) if job else gr.skip(),

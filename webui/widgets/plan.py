@@ -42,7 +42,11 @@ def plan_html(found: Preflight, config: TrainConfig, preset: Mapping[str, Any], 
     rows = [
         ("model", _model(found, language), source("model.path", config, preset)),
         ("pictures", _pictures(found, language), "data"),
-        ("resolution", t("text.plan.resolution_value", language, side=found.plan.resolution), _resolution_from(found, config, preset)),
+        (
+            "resolution",
+            t("text.plan.resolution_value", language, side=found.plan.resolution),
+            _resolution_from(found, config, preset),
+        ),
         ("buckets", _buckets(found, language), "data"),
         ("length", _length(found, config, language), _length_from(found, config, preset)),
         ("rank", _rank(config, language), source("adapter.rank", config, preset)),

@@ -42,7 +42,9 @@ class RunPanel:
             self.trouble = gr.HTML(elem_id=f"{name}-trouble", visible=False)
             with gr.Row(elem_classes=["buttons"]):
                 self.try_it = gr.Button(label("run.try"), variant="primary", elem_id=f"{name}-try", visible=False, size="md")
-                self.resume = gr.Button(label("run.resume"), variant="primary", elem_id=f"{name}-resume", visible=False, size="md")
+                self.resume = gr.Button(
+                    label("run.resume"), variant="primary", elem_id=f"{name}-resume", visible=False, size="md"
+                )
                 self.stop = gr.Button(label("run.stop"), elem_id=f"{name}-stop", visible=False, size="md")
                 self.cancel = gr.Button(label("run.cancel"), elem_id=f"{name}-cancel", visible=False, size="md")
             self.samples = gr.HTML(elem_id=f"{name}-samples")

@@ -119,7 +119,9 @@ def _sample(job: Job, sample: dict, workspace: Workspace, language: str) -> str:
     except EngineError:
         return ""
     copy = preview(workspace, file, SAMPLE)
-    image = tag("img", src=url(copy), alt=f"{sample['prompt']}, {words}", loading="lazy") if copy else tag("div", class_="missing")
+    image = (
+        tag("img", src=url(copy), alt=f"{sample['prompt']}, {words}", loading="lazy") if copy else tag("div", class_="missing")
+    )
     return tag("figure", image + text("figcaption", words))
 
 

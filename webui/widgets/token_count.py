@@ -30,7 +30,7 @@ def tokenizer_file(model: str, workspace: Workspace) -> Path | None:
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(file: Path, mtime_ns: int):  # noqa: ANN202 - the class is only imported here
+def _tokenizer(file: Path, mtime_ns: int):
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(str(file))

@@ -1,0 +1,57 @@
+"""The page: its tabs in order, and what one tab does to another."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from webui.context import Context
+from webui.i18n import label
+from webui.tabs import generate, library, lora, runs, settings
+from webui.widgets.runs import RunReader
+
+CACHE_SECONDS = (3600, 86400)
+"""How often Gradio's cache is swept, and the age at which a file goes."""
+
+
+def build(context: Context) -> gr.Blocks:
+    """The whole page. Nothing in it computes; jobs do."""
+    reader = RunReader(context.workspace)
+    with gr.Blocks(title="LoRA Atelier", analytics_enabled=False, delete_cache=CACHE_SECONDS, fill_width=True) as page:
+        with gr.Row(elem_id="masthead"):
+            gr.Markdown(label("app.title"), elem_id="brand")
+            gr.Markdown(label("app.tagline"), elem_id="tagline")
+        with gr.Tabs(elem_id="tabs") as tabs:
+            with gr.Tab(label("tab.lora"), id="lora") as lora_tab:
+                train = lora.build(context, reader)
+            with gr.Tab(label("tab.generate"), id="generate") as generate_tab:
+                pictures = generate.build(context)
+            with gr.Tab(label("tab.runs"), id="runs") as runs_tab:
+                history = runs.build(context, reader)
+            with gr.Tab(label("tab.library"), id="library") as library_tab:
+                shelf = library.build(context)
+            with gr.Tab(label("tab.settings"), id="settings") as settings_tab:
+                choices = settings.build(context)
+        _connect(
+            page, tabs, (lora_tab, generate_tab, runs_tab, library_tab, settings_tab), (train, pictures, history, shelf, choices)
+        )
+    return page
+
+
+def _connect(page: gr.Blocks, tabs: gr.Tabs, heads: tuple, parts: tuple) -> None:
+    """What happens when the page opens, a tab is entered, or a run is tried."""
+    train, pictures, history, shelf, choices = parts
+    lora_tab, generate_tab, runs_tab, library_tab, settings_tab = heads
+    quiet = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+    page.load(train.load, None, train.load_outputs, **quiet)
+    page.load(pictures.load, None, pictures.load_outputs, **quiet)
+    lora_tab.select(train.load, None, train.load_outputs, **quiet)
+    refresh = (pictures.refresh, pictures.refresh_inputs, pictures.refresh_outputs)
+    generate_tab.select(*refresh, **quiet)
+    train.panel.timer.tick(*refresh, **quiet)
+    runs_tab.select(history.refresh, history.refresh_inputs, history.refresh_outputs, **quiet)
+    library_tab.select(shelf.refresh, None, shelf.refresh_outputs, **quiet)
+    settings_tab.select(choices.fill, None, choices.fill_outputs, **quiet)
+    for panel in (train.panel, history.panel):
+        panel.try_it.click(pictures.try_run, panel.job, pictures.try_outputs, **quiet).then(
+            lambda: gr.Tabs(selected="generate"), None, tabs, **quiet
+        )

@@ -1,0 +1,142 @@
+"""Serves the page: where Gradio listens, what it may hand out, who is let in, and how everything ends."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import threading
+import webbrowser
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from urllib.parse import urlsplit
+
+from engine.jobs.store import open_store
+from engine.jobs.supervisor import Supervisor
+from engine.workspace import Workspace
+
+ASSETS = Path(__file__).parent / "assets"
+MAX_UPLOAD = "200mb"
+SECONDS_TO_SAVE = 8
+"""For running work to be saved when the program is asked to end."""
+SECONDS_BETWEEN_LOOKS = 20
+"""Between two looks whether the worker still lives."""
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve until Ctrl-C. Takes the options of `launch.py`; the caller holds the data folder's lock.
+
+    Returns:
+        130: interrupted, running work saved.
+    """
+    ended = threading.Event()
+    restore = _on_signals(ended)
+    workspace = Workspace(
+        options.data_dir, options.ckpt_dir, options.lora_dir, options.embeddings_dir, remote=options.listen or options.share
+    ).prepare()
+    # Gradio reads this when it is imported
+    os.environ["GRADIO_TEMP_DIR"] = str(workspace.cache / "gradio")
+    supervisor = Supervisor(workspace)
+    supervisor.ensure_worker()
+    page = None
+    try:
+        page, address = _launch(workspace, supervisor, options)
+        print(f"LoRA Atelier is ready: {address}", flush=True)
+        if not options.no_browser:
+            webbrowser.open(address)
+        while not ended.wait(SECONDS_BETWEEN_LOOKS):
+            _keep_worker(supervisor)
+    finally:
+        print("Saving and stopping …", flush=True)
+        stopping = threading.Thread(target=supervisor.stop_workers, args=(SECONDS_TO_SAVE,))
+        stopping.start()
+        if page is not None:
+            page.close(verbose=False)
+        stopping.join(SECONDS_TO_SAVE + 1)
+        restore()
+    return 130
+
+
+def _on_signals(ended: threading.Event) -> Any:
+    """The first Ctrl-C or SIGTERM asks for the end, the second does not wait for it. Returns what undoes this."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if ended.is_set():
+            os._exit(130)
+        ended.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    return lambda: [signal.signal(number, old) for number, old in before.items()]
+
+
+def _keep_worker(supervisor: Supervisor) -> None:
+    from engine.errors import EngineError
+
+    with contextlib.suppress(EngineError):  # the page says it when somebody wants something done
+        supervisor.ensure_worker()
+
+
+def _launch(workspace: Workspace, supervisor: Supervisor, options: argparse.Namespace) -> tuple[Any, str]:
+    """(the running page, its address)."""
+    from starlette.middleware import Middleware
+
+    from webui.app import build
+    from webui.context import Context
+    from webui.guard import Guard, Hosts
+
+    guest = options.guest_auth[0] if options.guest_auth else None
+    context = Context(workspace, open_store(workspace.database), supervisor, options.lang, guest)
+    hosts = Hosts([*options.allow_host, *(_own_names() if options.listen else [])], any_address=options.listen)
+    page = build(context)
+    page.queue(api_open=False, default_concurrency_limit=8, max_size=64)
+    guard = [Middleware(Guard, hosts=hosts)]  # type: ignore[arg-type]
+    _, address, public = page.launch(
+        **settings(workspace, options), app_kwargs={"middleware": guard, "docs_url": None, "redoc_url": None, "openapi_url": None}
+    )
+    if public:
+        hosts.allow(urlsplit(public).hostname or "")
+        print(f"Public link: {public}", flush=True)
+    return page, address.rstrip("/")
+
+
+def settings(workspace: Workspace, options: argparse.Namespace) -> dict[str, Any]:
+    """What `Blocks.launch` is told, besides the middleware."""
+    import gradio as gr
+
+    from webui.i18n import LANGUAGES, browser_table
+    from webui.theme import theme
+    from webui.widgets import previews
+
+    served = [workspace.outputs, previews.folder(workspace)]
+    for folder in served:
+        folder.mkdir(parents=True, exist_ok=True)
+    inner = ("models", "loras", "runs", "datasets", "config", "jobs.sqlite3")
+    return {
+        "server_name": options.host, "server_port": options.port, "share": options.share, "inbrowser": False, "quiet": True,
+        "prevent_thread_lock": True, "show_error": False, "strict_cors": True, "ssr_mode": False, "run_history": False,
+        "enable_monitoring": False, "pwa": False, "mcp_server": False, "footer_links": [],
+        "auth": [each for each in (options.auth, options.guest_auth) if each] or None,
+        "allowed_paths": [str(folder.resolve()) for folder in served],
+        "blocked_paths": [str((workspace.root / name).resolve()) for name in inner],
+        "max_file_size": MAX_UPLOAD,
+        "theme": theme(), "css_paths": ASSETS / "style.css", "head": head(options.lang),
+        "favicon_path": ASSETS / "favicon.svg",
+        "i18n": gr.I18n(**{code: browser_table(code) for code in LANGUAGES}),
+    }  # fmt: skip
+
+
+def head(language: str | None) -> str:
+    """What stands in the page's head: the choice of language and colours before Gradio starts, and the shortcuts."""
+    script = (ASSETS / "shortcuts.js").read_text(encoding="utf-8")
+    forced = f'"{language}"' if language else "null"
+    return f"<script>window.atelierForced = {forced};\n{script}</script>"
+
+
+def _own_names() -> list[str]:
+    name = socket.gethostname()
+    return [name, f"{name}.local"]
