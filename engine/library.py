@@ -42,7 +42,8 @@ class ModelFacts:
         location: a folder, a single file, or a Hugging Face id.
         family: key of `engine.families`; "" for a hub id that is not downloaded yet.
         resolution: side of the square it was made for, px.
-        step: picture sides are multiples of this, px: what VAE and U-Net halve altogether.
+        factor: picture sides must be multiples of this, px: what the VAE shrinks by.
+        step: they had better be multiples of this, px: what VAE and U-Net shrink by altogether.
         practice: it is the starter, good for practice only.
     """
 
@@ -50,6 +51,7 @@ class ModelFacts:
     location: Path | str
     family: str
     resolution: int
+    factor: int
     step: int
     practice: bool
 
@@ -157,7 +159,7 @@ def model_facts(location: Path | str) -> ModelFacts:
         ModelError: it is damaged, an adapter, incomplete, or of a family that is not supported.
     """
     if isinstance(location, str):
-        return ModelFacts(location, location, "", 512, 64, False)
+        return ModelFacts(location, location, "", 512, 8, 64, False)
     try:
         return _folder_facts(location) if location.is_dir() else _file_facts(location, *_stamp(location))
     except ModelError as error:
@@ -192,7 +194,7 @@ def _folder_facts(folder: Path) -> ModelFacts:
     if unet.get("use_linear_projection"):  # what sets 2.x apart, of any size
         raise _unsupported(folder.name, FAMILY_NAMES["sd2"])
     practice = folder.resolve() == STARTER_FOLDER.resolve()
-    return ModelFacts(STARTER if practice else folder.name, folder, "sd1", resolution, step, practice)
+    return ModelFacts(STARTER if practice else folder.name, folder, "sd1", resolution, factor, step, practice)
 
 
 @lru_cache(maxsize=512)
@@ -212,7 +214,7 @@ def _file_facts(file: Path, size: int, mtime_ns: int) -> ModelFacts:
         raise _unsupported(file.name, "Stable Diffusion inpainting")
     factor = 2 ** (len(sizes["vae"]["block_out_channels"]) - 1)
     step = factor * 2 ** (len(sizes["unet"]["block_out_channels"]) - 1)
-    return ModelFacts(file.stem, file, "sd1", resolution_from_header(header) or 512, step, False)
+    return ModelFacts(file.stem, file, "sd1", resolution_from_header(header) or 512, factor, step, False)
 
 
 def _unsupported(name: str, family: str) -> ModelError:

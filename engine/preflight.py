@@ -19,6 +19,13 @@ from engine.library import ModelFacts, find_model, model_facts
 from engine.workspace import Workspace, check_name
 
 
+BUCKET_FIELDS = {
+    "bucket.below_minimum": "dataset.bucket_min",
+    "bucket.above_maximum": "dataset.bucket_max",
+    "bucket.picture_too_small": "dataset.no_upscale",
+}
+
+
 @dataclass(frozen=True)
 class Preflight:
     """The run as planned.
@@ -39,9 +46,11 @@ class Preflight:
     @property
     def items(self) -> list[BucketedItem]:
         """The pictures as the sampler sees them."""
-        return [
-            BucketedItem(i, fit.bucket, times) for i, (fit, times) in enumerate(zip(self.fits, self.dataset.repeats, strict=True))
-        ]
+        return sampler_items(self.fits, self.dataset)
+
+
+def sampler_items(fits: list[BucketFit], dataset: Dataset) -> list[BucketedItem]:
+    return [BucketedItem(i, fit.bucket, times) for i, (fit, times) in enumerate(zip(fits, dataset.repeats, strict=True))]
 
 
 def preflight(config: TrainConfig, workspace: Workspace) -> Preflight:
@@ -59,9 +68,9 @@ def preflight(config: TrainConfig, workspace: Workspace) -> Preflight:
             "Switch one of them on.", field="adapter.train_unet",
         )  # fmt: skip
     resolution = config.dataset.resolution or model.resolution
+    check_sizes(config, resolution, model.factor)
     fits = bucket_fits(config, dataset, resolution, model.step)
-    items = [BucketedItem(i, fit.bucket, times) for i, (fit, times) in enumerate(zip(fits, dataset.repeats, strict=True))]
-    batches = batches_per_epoch(items, config.training.batch_size)
+    batches = batches_per_epoch(sampler_items(fits, dataset), config.training.batch_size)
     return Preflight(
         plan=plan(config, len(fits), dataset.views_per_epoch, batches, model.resolution),
         dataset=dataset,
@@ -84,6 +93,25 @@ def scan_dataset(config: TrainConfig, workspace: Workspace) -> Dataset:
     except EngineError as error:
         error.values.setdefault("field", "dataset.folder")
         raise
+
+
+def check_sizes(config: TrainConfig, resolution: int, factor: int) -> None:
+    """Every side of a picture, trained on or made, must be a multiple of what the VAE shrinks by.
+
+    Raises:
+        ConfigError: `config.size`.
+    """
+    sides = {"dataset.resolution": resolution}
+    if config.dataset.enable_buckets:
+        sides["dataset.bucket_step"] = config.dataset.bucket_step
+    if config.samples.count:
+        sides |= {"samples.width": config.samples.width, "samples.height": config.samples.height}
+    for name, side in sides.items():
+        if side % factor:
+            raise ConfigError(
+                "config.size", f"{name}: {side} px does not fit this model.", f"A multiple of {factor} px.",
+                f"Choose {side - side % factor or factor}.", field=name, value=side, step=factor,
+            )  # fmt: skip
 
 
 def bucket_fits(config: TrainConfig, dataset: Dataset, resolution: int, step: int) -> list[BucketFit]:

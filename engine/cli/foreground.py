@@ -43,9 +43,9 @@ def carry_out(job: Job, workspace: Workspace) -> Job:
         if job.state == "queued" and lock.acquire({**this_process(), "role": "command line"}):
             try:
                 desk = Desk(workspace, store, mailbox, tell=line.show)
+                desk.runners["warm_up"]()
                 claimed = store.claim(desk.worker, (job.kind,), only=job.id)
                 if claimed:
-                    desk.runners["warm_up"]()
                     Worker(desk).work(claimed)
             finally:
                 lock.release()

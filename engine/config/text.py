@@ -45,8 +45,6 @@ class _Dumper(yaml.SafeDumper):
 for _tag, _pattern, _first in _WORDS:
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern.pattern})$"), _first)
-_Loader.add_constructor(_INT, lambda loader, node: int(loader.construct_scalar(node)))
-_Loader.add_constructor(_FLOAT, lambda loader, node: float(loader.construct_scalar(node)))
 
 
 def parse(text: str) -> Any:

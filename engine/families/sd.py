@@ -103,15 +103,11 @@ class StableDiffusion(Family):
         return self.scheduler_config.get("prediction_type", "epsilon")
 
     @property
-    def _factor(self) -> int:
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
-
-    @property
     def size_step(self) -> int:
-        return self._factor
+        return self.facts.factor
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
-        return self.vae.config.latent_channels, height // self._factor, width // self._factor
+        return self.vae.config.latent_channels, height // self.size_step, width // self.size_step
 
     def conditioning(self, clip_skip: int) -> Conditioning:
         return Conditioning(self.tokenizer, self.text_encoder, clip_skip=clip_skip)

@@ -25,10 +25,14 @@ def create(workspace: Workspace, id: str, config: TrainConfig) -> str:
     """Make the folder of a new run, whole or not at all. Returns its path relative to the data folder."""
     name = f"{id}-{check_name(config.output.name)}"
     staging = workspace.runs / f".{name}.staging"
-    for inner in INNER:
-        (staging / inner).mkdir(parents=True)
-    save(config, staging / CONFIG)
-    os.replace(staging, workspace.runs / name)
+    try:
+        for inner in INNER:
+            (staging / inner).mkdir(parents=True)
+        save(config, staging / CONFIG)
+        os.replace(staging, workspace.runs / name)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
     sync_folder(workspace.runs)
     return f"runs/{name}"
 

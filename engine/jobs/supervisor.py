@@ -25,6 +25,7 @@ from engine.jobs.store import open_store
 from engine.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
+ASKED_TO_END = 130
 LOG_TAIL = 400
 """Characters of the worker's log shown when it cannot start."""
 
@@ -52,7 +53,6 @@ class Supervisor:
         self.log = self.lock.path.with_suffix(".log")
         self._starting = threading.Lock()
         self._process: subprocess.Popen | None = None
-        self._registered = False
 
     def holder(self) -> dict:
         """What the living holder of the device says of itself (`pid`, `role`, ...); {} when there is none."""
@@ -68,15 +68,13 @@ class Supervisor:
         with self._starting:
             code = self._process.poll() if self._process else None  # also lets a dead child go
             holder = self.holder()
-            if self._process and holder.get("pid") == self._process.pid:
-                self._registered = True
             if holder:
                 mailbox.wake(holder)
                 return
             if self._process and code is None:
                 return
             self.reap()
-            if code and not self._registered:
+            if self._process and code not in (0, ASKED_TO_END) and self.lock.read().get("pid") != self._process.pid:
                 self._process = None
                 raise JobError(
                     "worker.cannot_start", f"The process that computes ended at once with code {code}.",
@@ -141,7 +139,6 @@ class Supervisor:
             self._process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, **own_session
             )
-            self._registered = False
         finally:
             os.close(log)
 

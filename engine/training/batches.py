@@ -1,7 +1,7 @@
-"""What a training step sees: pictures as cached latents, captions as encoded text, noise and timesteps from (seed, step).
+"""What a training step sees: pictures as cached latents, captions as encoded text.
 
-Nothing here holds random state. A step asks for its own draws, so that a resumed run meets exactly what the uninterrupted
-one would have.
+Nothing here holds random state: what a step is shown follows from (seed, step), so that a resumed run meets exactly what
+the uninterrupted one would have.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -19,7 +18,7 @@ from engine.config.train import TrainConfig
 from engine.datasets.cache import LatentCache, LatentItem, TextCache
 from engine.datasets.captions import compose, with_trigger
 from engine.datasets.dataset import Picture
-from engine.datasets.sampler import epoch_batches
+from engine.datasets.sampler import BucketedItem, epoch_batches, steps_per_epoch
 from engine.errors import DatasetError
 from engine.families.base import Family
 from engine.preflight import Preflight
@@ -34,23 +33,29 @@ class Batch:
     captions: list[str]
 
 
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """The random stream of one optimizer step (from 1)."""
-    return torch.Generator().manual_seed((seed << 24) + step)
-
-
 class TrainingData:
-    """The pictures and captions of a run, encoded once where the settings allow it."""
+    """The pictures and captions of a run, encoded once where the settings allow it.
+
+    Attributes:
+        items: the pictures shown; those that cannot be decoded are gone after `prepare`.
+        keys: `Family.weights_key` of the base model.
+    """
 
     def __init__(self, config: TrainConfig, ahead: Preflight, model: Family, cache: Path) -> None:
         self.config, self.ahead, self.model = config, ahead, model
-        keys = model.weights_key
-        self._latents = LatentCache(cache / "latents", keys["vae"])
-        self._texts = TextCache(cache / "text", f"{keys['text_encoder']}/{config.training.clip_skip}")
+        self.keys = model.weights_key
+        self._latents = LatentCache(cache / "latents" if config.training.cache_latents else None, self.keys["vae"])
+        self._texts = TextCache(cache / "text", f"{self.keys['text_encoder']}/{config.training.clip_skip}")
         self._ready: dict[LatentItem, Tensor] = {}
         self._encoded: dict[str, Tensor] = {}
-        self._epoch = lru_cache(maxsize=2)(self._plan_epoch)
-        self.items = ahead.items
+        self._planned: tuple[int, list[list[list[int]]]] = (-1, [])
+        self.use(ahead.items)
+
+    def use(self, items: list[BucketedItem]) -> None:
+        """Show these pictures."""
+        training = self.config.training
+        self.items = items
+        self.steps_per_epoch = steps_per_epoch(items, training.batch_size, training.gradient_accumulation)
 
     def _item(self, index: int, flip: bool) -> LatentItem:
         fit = self.ahead.fits[index]
@@ -74,7 +79,7 @@ class TrainingData:
                     yield Warned(error.code, str(error))
                 broken.add(item.index)
             yield Phase("latents", done, total)
-        self.items = [item for item in self.items if item.index not in broken]
+        self.use([item for item in self.items if item.index not in broken])
         if not self.items:
             raise DatasetError(
                 "dataset.nothing_left", "None of the pictures could be decoded.", "At least one whole picture.",
@@ -84,13 +89,13 @@ class TrainingData:
             captions = sorted({self.caption(picture, None) for picture in self.ahead.dataset.pictures} | {""})
             for done, caption in enumerate(captions, 1):
                 yield Phase("text", done, len(captions))
-                self._encoded[caption] = self._encode_fixed(caption)
+                fixed = self._texts.embeddings([caption], lambda text: {"text": self._encode(text)}, lambda *_: None)
+                self._encoded[caption] = fixed[caption]["text"].to(self.model.device)
 
-    def _encode_fixed(self, caption: str) -> Tensor:
-        def encode(text: str) -> dict[str, Tensor]:
-            return {"text": self.model.encode_tokens([text], self.config.training.clip_skip)}
-
-        return self._texts.embeddings([caption], encode, lambda *_: None)[caption]["text"].to(self.model.device)
+    def _encode(self, caption: str) -> Tensor:
+        """One caption as (1, T, D), in the text encoder's own number format wherever it is called."""
+        with torch.no_grad(), torch.autocast(self.model.device.type, enabled=False):
+            return self.model.encode_tokens([caption], self.config.training.clip_skip)
 
     def caption(self, picture: Picture, rng: random.Random | None) -> str:
         """A picture's caption as it is shown once; with no `rng`, what does not change from showing to showing."""
@@ -103,16 +108,14 @@ class TrainingData:
             caption_dropout=options.caption_dropout,
         )  # fmt: skip
 
-    @property
-    def steps_per_epoch(self) -> int:
-        return len(self._epoch(0))
-
-    def _plan_epoch(self, epoch: int) -> list[list[list[int]]]:
+    def _epoch(self, epoch: int) -> list[list[list[int]]]:
         """The optimizer steps of an epoch, each a list of batches of picture indices."""
-        training = self.config.training
-        batches = epoch_batches(self.items, training.batch_size, training.seed, epoch)
-        size = training.gradient_accumulation
-        return [batches[start : start + size] for start in range(0, len(batches), size)]
+        if self._planned[0] != epoch:
+            training = self.config.training
+            batches = epoch_batches(self.items, training.batch_size, training.seed, epoch)
+            size = training.gradient_accumulation
+            self._planned = epoch, [batches[start : start + size] for start in range(0, len(batches), size)]
+        return self._planned[1]
 
     def step_batches(self, step: int) -> list[Batch]:
         """The batches of optimizer step `step` (from 1)."""
@@ -121,17 +124,17 @@ class TrainingData:
         return [self._batch(indices, rng) for indices in self._epoch(epoch)[place]]
 
     def _batch(self, indices: list[int], rng: random.Random) -> Batch:
-        pictures = self.ahead.dataset.pictures
-        flips = [self.config.dataset.flip and rng.random() < 0.5 for _ in indices]
-        latents = [self._ready[self._item(index, flip)] for index, flip in zip(indices, flips, strict=True)]
-        return Batch(torch.stack(latents).to(self.model.device), [self.caption(pictures[index], rng) for index in indices])
+        shown = [self._showing(index, rng) for index in indices]
+        return Batch(torch.stack([latent for latent, _ in shown]).to(self.model.device), [caption for _, caption in shown])
+
+    def _showing(self, index: int, rng: random.Random) -> tuple[Tensor, str]:
+        """A picture as it is shown once: latent (C, h, w) and caption."""
+        flip = self.config.dataset.flip and rng.random() < 0.5
+        return self._ready[self._item(index, flip)], self.caption(self.ahead.dataset.pictures[index], rng)
 
     def encode(self, captions: list[str]) -> Tensor:
-        """Captions as (B, T, D); from the cache when the text encoder is not trained."""
+        """Captions as (B, T, D): through the text encoder as it is now if that is trained, else as `prepare` found them."""
         if self.config.adapter.train_text_encoder:
             return self.model.encode_tokens(captions, self.config.training.clip_skip)
-        for caption in captions:
-            if caption not in self._encoded:
-                with torch.no_grad():
-                    self._encoded[caption] = self.model.encode_tokens([caption], self.config.training.clip_skip)
-        return torch.cat([self._encoded[caption] for caption in captions])
+        # Shuffled captions are not kept: there are more of them than fit into memory.
+        return torch.cat([self._encoded[text] if text in self._encoded else self._encode(text) for text in captions])

@@ -27,14 +27,14 @@ def metadata(
     """
     training, dataset, adapter = config.training, config.dataset, config.adapter
     plan, location = ahead.plan, ahead.model.location
-    hashes = model_hashes(location) if isinstance(location, Path) else None
+    hashes = model_hashes(model.facts.location)
     folders = {_folder_name(concept, ahead): concept for concept in ahead.dataset.concepts}
     facts = RunFacts(
         name=name,
         base_name=location.name if isinstance(location, Path) and not ahead.model.practice else ahead.model.name,
         base_version=model.base_version,
-        base_hash=hashes.old if hashes else None,
-        base_sha256=hashes.sha256 if hashes else None,
+        base_hash=hashes.old,
+        base_sha256=hashes.sha256,
         prediction_type=PREDICTION_NAMES[model.prediction_type],
         network_dim=adapter.rank,
         network_alpha=adapter.alpha or adapter.rank,

@@ -1,7 +1,7 @@
 """Saving and restoring a run exactly: adapter, optimizer, step.
 
-Every random draw of a run is a function of (seed, step), and the learning rate of the step alone, so these three are all
-there is. A state is a folder: tensors as safetensors, numbers as JSON, no pickle. It is written beside the old one, synced,
+Every random draw of a run is a function of (seed, step), and the learning rate of the step alone, so there is little more
+than these three. A state is a folder: tensors as safetensors, numbers as JSON, no pickle. It is written beside the old one, synced,
 checked and renamed; the previous good state is kept.
 """
 
@@ -23,6 +23,9 @@ from engine.errors import EngineError
 from engine.workspace import atomic_write, sync_folder
 
 NAMES = ("state", "state.previous")
+TENSORS, FACTS = ("adapter.safetensors", "optimizer.safetensors"), "state.json"
+PLAIN = ("step", "identity", "numbers", "scaler", "session", "started")
+"""What of a state stands in its JSON file, beside the checksums of all three files."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class RunState:
         identity: what a resume must find unchanged (config, data, base model, versions, threads): name -> value.
         adapter: parameters by name, at full precision.
         optimizer: its tensors by `index.name`; `numbers` holds everything of it that is no tensor.
+        scaler: of the loss scaling; empty without it.
+        session, started: of the run's first attempt, for the metadata: a random number, and seconds since 1970.
     """
 
     step: int
@@ -40,6 +45,9 @@ class RunState:
     adapter: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     numbers: dict[str, Any]
+    scaler: dict[str, Any]
+    session: int
+    started: float
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -64,10 +72,10 @@ def save_state(folder: Path, state: RunState) -> None:
     staging = folder / "state.new"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
-    files = {"adapter.safetensors": save(_plain(state.adapter)), "optimizer.safetensors": save(_plain(state.optimizer))}
-    facts = {"step": state.step, "identity": state.identity, "numbers": state.numbers}
-    facts["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    files["state.json"] = json.dumps(facts, indent=1).encode()
+    files = {TENSORS[0]: save(_plain(state.adapter)), TENSORS[1]: save(_plain(state.optimizer))}
+    facts = {name: getattr(state, name) for name in PLAIN}
+    checksums = {name: _sha256(content) for name, content in files.items()} | {FACTS: _sha256(_canonical(facts))}
+    files[FACTS] = json.dumps({**facts, "sha256": checksums}, indent=1).encode()
     for name, content in files.items():
         with atomic_write(staging / name) as stream:
             stream.write(content)
@@ -79,15 +87,17 @@ def save_state(folder: Path, state: RunState) -> None:
     sync_folder(folder)
 
 
-def load_state(folder: Path, identity: dict[str, str]) -> RunState | None:
-    """The newest whole state of a run, or None when there is none.
+def load_state(folder: Path, identity: dict[str, str]) -> tuple[RunState | None, list[str]]:
+    """The newest whole state of a run, or None when there is none; and the names of those that are there but damaged.
 
     Raises:
         EngineError: `resume.changed`: the state belongs to other settings, data or programs than `identity` says.
     """
+    damaged = []
     for name in NAMES:
         state = _read(folder / name)
         if state is None:
+            damaged += [name] if (folder / name).exists() else []
             continue
         changed = sorted(key for key in {*identity, *state.identity} if identity.get(key) != state.identity.get(key))
         if changed:
@@ -95,22 +105,21 @@ def load_state(folder: Path, identity: dict[str, str]) -> RunState | None:
                 "resume.changed", f"The run cannot be continued exactly: {', '.join(changed)} changed since it was stopped.",
                 "The same settings, pictures, base model and program versions.", "Start it as a new run.", changed=", ".join(changed),
             )  # fmt: skip
-        return state
-    return None
+        return state, damaged
+    return None, damaged
 
 
 def _read(folder: Path) -> RunState | None:
     """A state whose checksums hold, else None."""
     try:
-        facts = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        contents = {name: (folder / name).read_bytes() for name in facts["sha256"]}
-        if any(hashlib.sha256(contents[name]).hexdigest() != digest for name, digest in facts["sha256"].items()):
+        facts = json.loads((folder / FACTS).read_bytes())
+        contents = {name: (folder / name).read_bytes() for name in TENSORS}
+        told = facts.pop("sha256")
+        if told != {FACTS: _sha256(_canonical(facts)), **{name: _sha256(content) for name, content in contents.items()}}:
             return None
-        return RunState(
-            int(facts["step"]), facts["identity"], load(contents["adapter.safetensors"]), load(contents["optimizer.safetensors"]),
-            facts["numbers"],
-        )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        adapter, optimizer = (load(contents[name]) for name in TENSORS)
+        return RunState(adapter=adapter, optimizer=optimizer, **facts)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError):
         return None
 
 
@@ -120,7 +129,13 @@ def describe_identity(**values: object) -> dict[str, str]:
     return {name: text if len(text) <= 100 else hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
 
 
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _canonical(facts: dict[str, Any]) -> bytes:
+    return json.dumps(facts, sort_keys=True).encode()
+
+
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-

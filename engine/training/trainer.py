@@ -7,42 +7,46 @@ same tensors, because every draw depends on (seed, step) and the state holds eve
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import GradientAccumulationPlugin
 from torch import Tensor
 
 from engine.adapters.network import Network
 from engine.config.generate import GenerateConfig
 from engine.config.train import TrainConfig
 from engine.device import pick_device, pick_dtype, set_deterministic
-from engine.errors import EngineError
+from engine.errors import ConfigError, EngineError
 from engine.families import load_model
 from engine.families.base import Family
 from engine.formats.adapter_writer import write_adapter
+from engine.formats.hashes import model_hashes
+from engine.generation.pipeline import picture_size
 from engine.generation.studio import Picture, render
 from engine.library import find_model
 from engine.preflight import preflight
-from engine.training.batches import Batch, TrainingData, step_generator
+from engine.training.batches import TrainingData
 from engine.training.events import Checkpoint, Done, Event, Phase, Resumed, Sample, Started, Step, Stopped, Warned
-from engine.training.objectives import TARGETS, add_noise, alphas_cumprod, squared_error
-from engine.training.optimizers import OPTIMIZERS
+from engine.training.optimization import MIXED, Optimization
 from engine.training.record import metadata
-from engine.training.schedules import factor
 from engine.training.state import RunState, describe_identity, load_state, optimizer_tensors, restore_optimizer, save_state
 from engine.workspace import Workspace
 
-SAVE_SECONDS = 30.0
-"""A crash loses at most this much work; saving the state of an adapter takes milliseconds."""
+SAVE_SECONDS, SAVE_SHARE, MOST_LOST = 30.0, 0.01, 60.0
 PATIENCE = 5
-"""Steps with a loss that is not a number, in a row, before the run ends."""
-MIXED = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
+"""Skipped steps in a row before the run ends."""
+HALVINGS = 16
+"""So many more with float16, whose loss scale begins at 2^16 and is halved whenever a gradient overflows."""
+
+
+def save_interval(cost: float) -> float:
+    """Seconds between two saves of the state that take `cost` seconds: 1 % of the time, and at most a minute lost in a crash."""
+    return min(max(SAVE_SECONDS, cost / SAVE_SHARE), MOST_LOST)
 
 
 class Trainer:
@@ -64,6 +68,11 @@ class Trainer:
         """The base model as the config names it."""
         return self.config.model.path
 
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        return self.optimization.done
+
     def stop(self) -> None:
         """Save the state and end after the step in hand."""
         self._stop = True
@@ -72,164 +81,145 @@ class Trainer:
         """Train from the saved state, or from the beginning.
 
         Raises:
-            EngineError: the run cannot start or cannot go on.
+            EngineError: the run cannot start or cannot go on. The steps done are saved.
         """
-        begun = time.monotonic()
+        began = time.monotonic()
         yield Phase("scanning")
         self.ahead = preflight(self.config, self.workspace)
         yield Phase("loading")
         self._load()
-        self.data = TrainingData(self.config, self.ahead, self.model, self.workspace.cache)
+        yield from self._restore()
         for event in self.data.prepare():
             yield event
             if self._stop:
                 yield Stopped(self.step)
                 return
-        yield from self._restore()
         yield self._facts()
+        self.network.insert(self.model.components)
         try:
-            self.network.insert(self.model.components)
             yield from self._loop()
-            if not self._stop:
-                file = self._finish()
-                yield Done(self.step, file, time.monotonic() - begun)
+            file = None if self.step < self.ahead.plan.steps else self._finish()
+        except BaseException:
+            if self.optimization.whole and self.step > self._saved_step:
+                with suppress(Exception):  # what went wrong first is what has to be told
+                    self.save_state()
+            raise
         finally:
             self.network.remove()
+        yield Done(self.step, file, time.monotonic() - began) if file else Stopped(self.step)
 
     def _load(self) -> None:
-        training = self.config.training
+        training, adapter = self.config.training, self.config.adapter
         device = pick_device()
         set_deterministic(training.deterministic and device.type == "cuda")
         self.precision = pick_dtype(device, training.precision)
         base = pick_dtype(device, self.config.model.precision)
         self.model: Family = load_model(find_model(self.config.model.path, self.workspace), device, base)
-        AcceleratorState._reset_state(True)  # a worker trains many runs, each with its own precision
-        self.accelerator = Accelerator(
-            cpu=device.type == "cpu", mixed_precision=MIXED[self.precision],
-            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-        )  # fmt: skip
-        adapter = self.config.adapter
+        self._check_sample_size()
         components = self.model.components
-        self.network = Network.create(adapter.kind, adapter, components, self.model.targets(adapter), training.seed).to(device)
-        rates = {"unet": training.learning_rate, "text_encoder": training.text_encoder_learning_rate}
-        groups = [
-            {"params": parameters, "lr": rate, "peak": rate}
-            for component, rate in rates.items()
-            if (parameters := self.network.component_parameters(component))
-        ]
-        self.optimizer = OPTIMIZERS[training.optimizer.kind](groups, training.optimizer)
         if training.gradient_checkpointing:
             for part in components.values():
-                enable = getattr(part, "enable_gradient_checkpointing", None) or part.gradient_checkpointing_enable
+                # diffusers' name for it, or transformers'
+                enable: Callable = getattr(part, "enable_gradient_checkpointing", None) or part.gradient_checkpointing_enable  # type: ignore
                 enable()
-        self.alphas = alphas_cumprod(self.model.scheduler_config).to(device)
-        self.step, self.session, self.started = 0, time.time_ns() % 2**32, time.time()
+        self.network = Network.create(adapter.kind, adapter, components, self.model.targets(adapter), training.seed).to(device)
+        self.optimization = Optimization(training, self.model, self.network, self.precision, self.ahead.plan.steps)
+        self.data = TrainingData(self.config, self.ahead, self.model, self.workspace.cache)
+        self.identity = self._identity()
+        self.session, self.started = time.time_ns() % 2**32, time.time()
+
+    def _check_sample_size(self) -> None:
+        """A size that cannot be drawn is told before the pictures are encoded."""
+        try:
+            picture_size(self._sample_request(""), self.model)
+        except ConfigError as error:
+            error.values["field"] = f"samples.{error.values['field']}"
+            raise
 
     def _identity(self) -> dict[str, str]:
-        """What must be the same for a resume to be exact."""
+        """What must be the same for a resume to be exact. Reads and hashes the pictures and the base model."""
         config = self.config.model_dump(mode="json", exclude={"output": True, "samples": True})
+        weights = self.data.keys | {"file": model_hashes(self.model.facts.location).sha256}
         return describe_identity(
-            settings=config, pictures=self.ahead.dataset.fingerprint(), base_model=self.model.weights_key,
+            settings=config, pictures=self.ahead.dataset.fingerprint(), base_model=weights,
             torch=torch.__version__, python=platform.python_version(), threads=torch.get_num_threads(), device=str(self.model.device),
         )  # fmt: skip
 
     def _restore(self) -> Iterator[Event]:
-        state = load_state(self.folder, self._identity())
-        if state is None:
-            return
-        with torch.no_grad():
-            for name, parameter in self.network.named_parameters():
-                parameter.copy_(state.adapter[name])
-        restore_optimizer(self.optimizer, state.optimizer, state.numbers)
-        self.step = state.step
-        yield Resumed(self.step)
+        state, damaged = load_state(self.folder, self.identity)
+        if damaged:
+            instead = f"the one after step {state.step}" if state else "none: the run begins again"
+            yield Warned("resume.damaged", f"The saved state in {' and '.join(damaged)} is damaged; used is {instead}.")
+        if state:
+            with torch.no_grad():
+                for name, parameter in self.network.named_parameters():
+                    parameter.copy_(state.adapter[name])
+            restore_optimizer(self.optimization.optimizer, state.optimizer, state.numbers)
+            if self.optimization.scaler and state.scaler:
+                self.optimization.scaler.load_state_dict(state.scaler)
+            self.optimization.done, self.session, self.started = state.step, state.session, state.started
+        if state or damaged:
+            yield Resumed(self.step)
 
     def save_state(self) -> None:
-        tensors, numbers = optimizer_tensors(self.optimizer)
-        save_state(self.folder, RunState(self.step, self._identity(), dict(self.network.named_parameters()), tensors, numbers))
-        self._saved = time.monotonic()
+        """Save the run as it is between two steps."""
+        began = time.monotonic()
+        tensors, numbers = optimizer_tensors(self.optimization.optimizer)
+        scaler = self.optimization.scaler.state_dict() if self.optimization.scaler else {}
+        parameters: dict[str, Tensor] = dict(self.network.named_parameters())
+        save_state(self.folder, RunState(self.step, self.identity, parameters, tensors, numbers, scaler, self.session, self.started))
+        self._saved, self._saved_step = time.monotonic(), self.step
+        self._save_after = save_interval(self._saved - began)
 
     def _facts(self) -> Started:
         parameters = sum(p.numel() for p in self.network.parameters())
         return Started(
-            self.ahead.plan.steps, self.ahead.plan.pictures, self.data.steps_per_epoch, self.network.counts(), parameters,
+            self.ahead.plan.steps, len(self.data.items), self.data.steps_per_epoch, self.network.counts(), parameters,
             str(self.model.device), MIXED[self.precision],
         )  # fmt: skip
 
     def _loop(self) -> Iterator[Event]:
-        plan, failed = self.ahead.plan, 0
-        self._saved = time.monotonic()
-        if self.step == 0 and 0 in plan.sample_steps:
-            yield from self._samples()
+        steps, failed = self.ahead.plan.steps, 0
+        self._saved, self._saved_step, self._save_after = time.monotonic(), self.step, SAVE_SECONDS
+        # The first time this makes the samples before the first step, or again what a crash may have kept from being made.
+        yield from self._outputs()
         yield Phase("training")
-        while self.step < plan.steps:
-            if self._stop:
-                yield Phase("saving")
-                self.save_state()
-                yield Stopped(self.step)
-                return
-            event = self._one_step(self.step + 1)
-            self.step += 1
+        while self.step < steps and not self._stop:
+            event = self.optimization.take_step(self.data.step_batches(self.step + 1), self.data.encode)
             yield event
-            failed = 0 if torch.isfinite(torch.tensor(event.loss)) else failed + 1
+            failed = 0 if math.isfinite(event.loss) and math.isfinite(event.grad_norm) else failed + 1
             if failed:
-                yield from self._not_finite(failed)
+                yield from self._skipped(event, failed)
             # The state goes first: what follows a step can be made again, the step itself is the work.
-            if time.monotonic() - self._saved > SAVE_SECONDS:
+            if time.monotonic() - self._saved > self._save_after:
                 self.save_state()
-            if self.step in plan.save_steps:
-                yield self._checkpoint()
-            if self.step in plan.sample_steps:
-                yield from self._samples()
-                yield Phase("training")
+            yield from self._outputs()
+        if self.step < steps:
+            yield Phase("saving")
+            self.save_state()
 
-    def _one_step(self, step: int) -> Step:
-        began = time.monotonic()
-        training, generator = self.config.training, step_generator(self.config.training.seed, step)
-        self.network.train()
-        self.network.begin_step(generator)
-        rate = factor(training.schedule, step, self.ahead.plan.steps, training.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * rate
-        batches = self.data.step_batches(step)
-        pictures = sum(len(batch.captions) for batch in batches)
-        total = torch.zeros((), device=self.model.device)
-        for batch in batches:
-            loss = self._losses(batch, generator).sum() / pictures
-            self.accelerator.backward(loss)
-            total += loss.detach()
-        parameters = [p for p in self.network.parameters() if p.grad is not None]
-        norm = self.accelerator.clip_grad_norm_(parameters, training.max_grad_norm or float("inf"))
-        value = total.item()
-        if torch.isfinite(norm) and value == value:
-            self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        lead = self.optimizer.param_groups[0]["lr"]
-        return Step(step, value, lead, float(norm), time.monotonic() - began)
-
-    def _losses(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Loss of each picture, (B,)."""
-        latents, device = batch.latents, self.model.device
-        noise = torch.randn(latents.shape, generator=generator).to(device)
-        timesteps = torch.randint(len(self.alphas), (len(latents),), generator=generator).to(device)
-        noisy = add_noise(latents, noise, self.alphas, timesteps)
-        target = TARGETS[self.model.prediction_type](latents, noise, self.alphas, timesteps)
-        with self.accelerator.autocast():
-            prediction = self.model.predict(noisy, timesteps, self.data.encode(batch.captions))
-        return squared_error(prediction, target)
-
-    def _not_finite(self, failed: int) -> Iterator[Event]:
-        """A step whose loss is no number changes nothing; too many in a row end the run before a broken file is written.
+    def _skipped(self, event: Step, failed: int) -> Iterator[Event]:
+        """A step whose loss or gradient is no number changed nothing; too many end the run before a broken file is written.
 
         Raises:
             EngineError: `training.diverged`.
         """
-        yield Warned("training.step_skipped", f"Step {self.step}: the loss is not a number; the step was skipped.")
-        if failed >= PATIENCE:
+        scaling = self.optimization.scaler is not None
+        if not (scaling and math.isfinite(event.loss)):
+            yield Warned("training.step_skipped", f"Step {event.step}: the loss or its gradient is not finite; the step was skipped.")
+        if failed >= PATIENCE + scaling * HALVINGS:
             raise EngineError(
-                "training.diverged", f"The loss was not a number {failed} times in a row, the last at step {self.step}.",
-                "A loss that falls or stays.", "Start again with a lower learning rate, for example a third of this one.", step=self.step,
+                "training.diverged", f"The loss was not a number {failed} times in a row, the last at step {event.step}.",
+                "A loss that falls or stays.", "Start again with a lower learning rate, for example a third of this one.", step=event.step,
             )  # fmt: skip
+
+    def _outputs(self) -> Iterator[Event]:
+        """What is due after this many steps: a version, samples."""
+        if self.step in self.ahead.plan.save_steps:
+            yield self._checkpoint()
+        if self.step in self.ahead.plan.sample_steps:
+            yield from self._samples()
+            yield Phase("training")
 
     def _epoch(self) -> int:
         return -(-self.step // self.data.steps_per_epoch)
@@ -238,6 +228,11 @@ class Trainer:
         file = self.folder / "checkpoints" / f"{self.config.output.name}-step{self.step:08d}.safetensors"
         self._write(file)
         return Checkpoint(self.step, self._epoch(), file.relative_to(self.folder).as_posix())
+
+    def _finish(self) -> str:
+        file = self.workspace.loras / f"{self.config.output.name}.safetensors"
+        self._write(file)
+        return file.name
 
     def _write(self, file: Path) -> None:
         dtype = getattr(torch, self.config.output.precision)
@@ -250,11 +245,6 @@ class Trainer:
             MIXED[self.precision], file.stem,
         ))  # fmt: skip
 
-    def _finish(self) -> str:
-        file = self.workspace.loras / f"{self.config.output.name}.safetensors"
-        self._write(file)
-        return file.name
-
     def sample_prompts(self) -> list[str]:
         """The user's prompts, or the first two different captions with the trigger."""
         if self.config.samples.prompts:
@@ -262,17 +252,24 @@ class Trainer:
         captions = dict.fromkeys(self.data.caption(picture, None) for picture in self.ahead.dataset.pictures)
         return list(captions)[:2]
 
+    def _sample_request(self, prompt: str) -> GenerateConfig:
+        """Sides that are not given are the training resolution, or what the model can draw just below it."""
+        samples, side = self.config.samples, self.ahead.plan.resolution
+        side -= side % self.model.size_step
+        return GenerateConfig(
+            model=self.model_path, prompt=prompt, negative_prompt=samples.negative_prompt, sampler=samples.sampler,
+            steps=samples.steps, guidance_scale=samples.guidance_scale, seed=samples.seed, clip_skip=self.config.training.clip_skip,
+            width=samples.width or side, height=samples.height or side,
+        )  # fmt: skip
+
     def _samples(self) -> Iterator[Event]:
-        """One picture for each sample prompt, by the very code of the Generate tab."""
-        samples, prompts = self.config.samples, self.sample_prompts()
+        """One picture for each sample prompt, by the very code of the Generate tab. A stop is obeyed between two pictures."""
+        prompts = self.sample_prompts()
         for index, prompt in enumerate(prompts):
             yield Phase("sampling", index, len(prompts))
-            request = GenerateConfig(
-                model=self.model_path, prompt=prompt, negative_prompt=samples.negative_prompt, sampler=samples.sampler,
-                steps=samples.steps, guidance_scale=samples.guidance_scale, seed=samples.seed, clip_skip=self.config.training.clip_skip,
-                width=samples.width or self.ahead.plan.resolution, height=samples.height or self.ahead.plan.resolution,
-            )  # fmt: skip
-            picture = self.generate(request, self.folder / "samples" / f"step{self.step:08d}")[0]
+            if self._stop and self.step < self.ahead.plan.steps:
+                return
+            picture = self.generate(self._sample_request(prompt), self.folder / "samples" / f"step{self.step:08d}")[0]
             yield Sample(self.step, index, prompt, picture.seed, picture.file.relative_to(self.folder).as_posix())
 
     def generate(
@@ -280,12 +277,9 @@ class Trainer:
     ) -> list[Picture]:
         """Pictures with the adapter as it is now. Call only between two events of `run`, once training has begun."""
         self.network.eval()
-        with self.accelerator.autocast():
-            return render(self.model, None, self.network, config, self.workspace, self._networks, out, on_progress)
+        return render(self.model, None, self.network, config, self.workspace, self._networks, out, on_progress)
 
 
 def run(config: TrainConfig, folder: Path, workspace: Workspace) -> Iterator[Event]:
     """Train to the end without a driver."""
     yield from Trainer(config, folder, workspace).run()
-
-

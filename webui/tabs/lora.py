@@ -64,10 +64,11 @@ class _Builder:
         with gr.Row(elem_classes=["work"], equal_height=False):
             with gr.Column(scale=7, min_width=320):
                 self._basics()
-                with gr.Accordion(label("form.advanced"), open=False, elem_id="train-advanced"):
+                with gr.Accordion(label("form.advanced"), open=False, elem_id="train-advanced", elem_classes=["card"]):
                     self._advanced()
             with gr.Column(scale=5, min_width=300, elem_classes=["side"]):
-                self.plan = gr.HTML(elem_id="train-plan", elem_classes=["card"])
+                with gr.Column(elem_classes=["card"]):
+                    self.plan = gr.HTML(elem_id="train-plan")
                 self.trouble = gr.HTML(elem_id="train-trouble", visible=False)
                 self.start = gr.Button(label("form.start"), variant="primary", size="lg", elem_id="train-start")
         self._listen()

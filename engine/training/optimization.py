@@ -1,0 +1,113 @@
+"""One optimizer step: noise on latents, a prediction, its error, and the adapter's weights moved.
+
+All randomness of a step comes from (seed, step) and is drawn picture by picture, so that it does not matter how a step is
+cut into batches. Knows no pictures on disk, no run and no events but its own.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import GradientAccumulationPlugin
+from torch import Tensor
+
+from engine.adapters.network import Network
+from engine.config.train import TrainingOptions
+from engine.families.base import Family
+from engine.training.batches import Batch
+from engine.training.events import Step
+from engine.training.objectives import TARGETS, add_noise, alphas_cumprod, squared_error
+from engine.training.optimizers import OPTIMIZERS
+from engine.training.schedules import factor
+
+MIXED = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
+"""Number format -> accelerate's word for computing in it."""
+
+
+class Optimization:
+    """A network being trained in a frozen model.
+
+    Args:
+        precision: number format of the calculation; the network's parameters stay float32.
+        steps: length of the whole run, for the schedule.
+
+    Attributes:
+        done: steps taken.
+        whole: False only while the weights are moving; an error in between leaves them no step's weights.
+    """
+
+    def __init__(self, options: TrainingOptions, model: Family, network: Network, precision: torch.dtype, steps: int) -> None:
+        self.options, self.model, self.network, self.steps = options, model, network, steps
+        self.done, self.whole = 0, True
+        AcceleratorState._reset_state(True)  # a worker trains many runs, each with its own precision
+        self.accelerator = Accelerator(
+            cpu=model.device.type == "cpu", mixed_precision=MIXED[precision],
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # batches are weighted by their size here
+        )  # fmt: skip
+        rates = {"unet": options.learning_rate, "text_encoder": options.text_encoder_learning_rate}
+        groups = [
+            {"params": parameters, "lr": rate, "peak": rate}
+            for component, rate in rates.items()
+            if (parameters := network.component_parameters(component))
+        ]
+        self.optimizer = self.accelerator.prepare(OPTIMIZERS[options.optimizer.kind](groups, options.optimizer))
+        self.alphas = alphas_cumprod(model.scheduler_config).to(model.device)
+
+    @property
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """Loss scaling (Micikevicius et al. 2018, section 3.2), for float16 only."""
+        return self.accelerator.scaler
+
+    def take_step(self, batches: list[Batch], encode: Callable[[list[str]], Tensor]) -> Step:
+        """The next step. Where the loss or its gradient is not finite, nothing is moved.
+
+        Args:
+            encode: captions to (B, T, D).
+        """
+        began = time.monotonic()
+        step = self.done + 1
+        generator = step_generator(self.options.seed, step)
+        self.network.train()
+        self.network.begin_step(generator)
+        rate = factor(self.options.schedule, step, self.steps, self.options.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * rate
+        pictures = sum(len(batch.captions) for batch in batches)
+        total = torch.zeros((), device=self.model.device)
+        for batch in batches:
+            loss = self._losses(batch, encode, generator).sum() / pictures
+            self.accelerator.backward(loss)
+            total += loss.detach()
+        parameters = [p for p in self.network.parameters() if p.grad is not None]
+        norm = float(self.accelerator.clip_grad_norm_(parameters, self.options.max_grad_norm or math.inf))  # type: ignore
+        value = total.item()
+        self.whole = False
+        if self.scaler or (math.isfinite(value) and math.isfinite(norm)):  # a scaler skips by itself, and learns from it
+            self.optimizer.step()
+        self.done, self.whole = step, True
+        self.optimizer.zero_grad(set_to_none=True)
+        return Step(step, value, self.optimizer.param_groups[0]["lr"], norm, time.monotonic() - began)
+
+    def _losses(self, batch: Batch, encode: Callable[[list[str]], Tensor], generator: torch.Generator) -> Tensor:
+        """Loss of each picture, (B,)."""
+        latents, device = batch.latents, self.model.device
+        draws = [
+            (torch.randn(latents.shape[1:], generator=generator), torch.randint(len(self.alphas), (), generator=generator))
+            for _ in latents
+        ]
+        noise, timesteps = (torch.stack(column).to(device) for column in zip(*draws, strict=True))
+        noisy = add_noise(latents, noise, self.alphas, timesteps)
+        target = TARGETS[self.model.prediction_type](latents, noise, self.alphas, timesteps)
+        with self.accelerator.autocast():
+            prediction = self.model.predict(noisy, timesteps, encode(batch.captions))
+        return squared_error(prediction, target)
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """The random stream of one optimizer step (from 1)."""
+    return torch.Generator().manual_seed((seed << 24) + step)

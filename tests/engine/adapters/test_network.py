@@ -1,0 +1,125 @@
+"""A network and its model: files from elsewhere, refusals, counts. The base is unchanged by whatever is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from engine.adapters.network import Network
+from engine.config.adapter import LoraOptions
+from engine.errors import AdapterError, EngineError
+from engine.formats.adapter_file import read_adapter
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.to_q, self.conv = nn.Linear(6, 6), nn.Conv2d(6, 8, 3)
+
+
+@pytest.fixture
+def components() -> dict[str, nn.Module]:
+    torch.manual_seed(0)
+    return {"unet": nn.ModuleDict({"mid_block": Block()}), "text_encoder": nn.ModuleDict({"encoder": Block()})}
+
+
+TARGETS = {"text_encoder": ["encoder.to_q"], "unet": ["mid_block.to_q", "mid_block.conv"]}
+
+
+def pair(module: str, inputs: int = 6, outputs: int = 6) -> dict[str, torch.Tensor]:
+    return {f"{module}.lora_down.weight": torch.ones(2, inputs), f"{module}.lora_up.weight": torch.ones(outputs, 2)}
+
+
+def load(path: Path, tensors: dict[str, torch.Tensor], components: dict[str, nn.Module]) -> Network:
+    save_file(tensors, path)
+    return Network.from_file(read_adapter(path), components)
+
+
+def test_names_counts_and_parameters(components: dict[str, nn.Module]) -> None:
+    network = Network.create("lora", LoraOptions(rank=4, conv_rank=2), components, TARGETS, seed=0)
+    assert list(network.refs) == ["lora_te_text_model_encoder_to_q", "lora_unet_mid_block_to_q", "lora_unet_mid_block_conv"]
+    assert network.counts() == {"text_encoder": 1, "unet": 2}
+    assert network.match.matched == network.match.total == 3
+    assert len(network.tensors()) == 9 and len(list(network.parameters())) == 6
+    text, unet = network.component_parameters("text_encoder"), network.component_parameters("unet")
+    assert {id(p) for p in (*text, *unet)} == {id(p) for p in network.parameters()} and len(text) == 2
+
+
+def test_a_seed_gives_the_same_network(components: dict[str, nn.Module]) -> None:
+    one, two, other = (Network.create("lora", LoraOptions(conv_rank=4), components, TARGETS, seed).tensors() for seed in (1, 1, 2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_file_of_another_architecture_is_refused(components: dict[str, nn.Module], tmp_path: Path) -> None:
+    names = list(components["unet"].state_dict())
+    with pytest.raises(AdapterError) as caught:
+        load(tmp_path / "flux.safetensors", pair("lora_unet_double_blocks_0_img_attn_qkv"), components)
+    assert caught.value.code == "adapter.no_match" and caught.value.values["total"] == 1
+    assert list(components["unet"].state_dict()) == names and "forward" not in components["unet"]["mid_block"].to_q.__dict__
+
+
+def test_a_wrong_shape_is_refused_with_the_module(components: dict[str, nn.Module], tmp_path: Path) -> None:
+    with pytest.raises(AdapterError) as caught:
+        load(tmp_path / "x.safetensors", pair("lora_unet_mid_block_to_q", inputs=768), components)
+    assert caught.value.code == "adapter.wrong_shape" and caught.value.values["module"] == "lora_unet_mid_block_to_q"
+    assert "768" in caught.value.what
+
+
+def test_a_partial_match_is_counted(components: dict[str, nn.Module], tmp_path: Path) -> None:
+    tensors = pair("lora_unet_mid_block_to_q") | pair("lora_unet_mid_block_to_z") | pair("lora_te2_text_model_x")
+    match = load(tmp_path / "x.safetensors", tensors, components).match
+    assert (match.matched, match.total) == (1, 3)
+    assert set(match.unmatched) == {"lora_unet_mid_block_to_z", "lora_te2_text_model_x"}
+
+
+@pytest.mark.parametrize("spelling", ["unet.mid_block.to_q", "base_model.model.mid_block.to_q", "lycoris_mid_block_to_q"])
+def test_other_spellings_come_out_in_kohyas(components: dict[str, nn.Module], tmp_path: Path, spelling: str) -> None:
+    network = load(tmp_path / "x.safetensors", pair(spelling), components)
+    assert set(network.tensors()) == {f"lora_unet_mid_block_to_q.{s}" for s in ("lora_down.weight", "lora_up.weight", "alpha")}
+
+
+def test_one_module_under_two_names_is_refused(components: dict[str, nn.Module], tmp_path: Path) -> None:
+    with pytest.raises(AdapterError) as caught:
+        load(tmp_path / "x.safetensors", pair("unet.mid_block.to_q") | pair("lora_unet_mid_block_to_q"), components)
+    assert caught.value.code == "adapter.module_twice"
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"lora_unet_mid_block_to_q.diff": torch.ones(6, 6)},
+        pair("lora_unet_mid_block_to_q") | {"lora_unet_mid_block_to_q.dora_scale": torch.ones(6, 1)},
+        pair("lora_unet_mid_block_to_q") | {"lora_unet_mid_block_to_q.lora_mid.weight": torch.ones(2, 2, 3, 3)},
+    ],
+    ids=["full", "dora", "tucker"],
+)
+def test_what_is_not_applied_yet_is_refused_and_never_left_out(
+    components: dict[str, nn.Module], tmp_path: Path, tensors: dict[str, torch.Tensor]
+) -> None:
+    with pytest.raises(AdapterError) as caught:
+        load(tmp_path / "x.safetensors", tensors, components)
+    assert caught.value.code == "adapter.algorithm"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda data: data[:-3], "file.truncated"),
+        (lambda data: data[:4], "file.truncated"),
+        (lambda data: b"<html>" + data, "file.not_safetensors"),
+        (lambda data: data[:-4] + b"\x00\x00\xc0\x7f", "adapter.not_finite"),
+    ],
+    ids=["cut", "stub", "web page", "NaN"],
+)
+def test_broken_files_say_how(components: dict[str, nn.Module], tmp_path: Path, change, code: str) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file(pair("lora_unet_mid_block_to_q"), path)
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(EngineError) as caught:
+        Network.from_file(read_adapter(path), components)
+    assert caught.value.code == code and "x.safetensors" in caught.value.what

@@ -1,0 +1,98 @@
+"""A worker that counts instead of training: real processes, files, states and signals without PyTorch's start-up time.
+
+`output.comment` of a run, or the prompt, says how it goes: words such as `slow`, `crash`, `full`. Run as a program it is a
+worker process.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.config.generate import GenerateConfig
+from engine.config.train import TrainConfig
+from engine.errors import DatasetError
+from engine.jobs.generating import ResultPicture
+from engine.jobs.runners import Progress, Runners
+from engine.jobs.worker import main
+from engine.training.events import Done, Event, Phase, Resumed, Started, Step, Stopped
+from engine.workspace import Workspace, atomic_write
+
+
+class CountingStudio:
+    """Writes a text file as a picture."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace, self.released, self.live = workspace, 0, ""
+
+    def generate(self, config: GenerateConfig, out: Path, on_progress: Progress | None = None) -> list[ResultPicture]:
+        if "crash" in config.prompt:
+            raise ValueError("no such colour")
+        steps = 1000 if "slow" in config.prompt else config.steps
+        for step in range(steps):
+            time.sleep(0.02 if "slow" in config.prompt else 0)
+            if on_progress:
+                on_progress(step + 1, steps)
+        file = out / f"{config.prompt.replace(' ', '-')}-{config.seed}.png"
+        with atomic_write(file) as stream:
+            stream.write(f"{config.prompt} {self.live}".encode())
+        return [ResultPicture(file, config.seed, config.prompt, False, [], [])]
+
+    def release(self) -> None:
+        self.released += 1
+
+
+class CountingTrainer(CountingStudio):
+    """Counts to `training.max_steps`, saving the count at each step."""
+
+    def __init__(self, config: TrainConfig, folder: Path, workspace: Workspace) -> None:
+        super().__init__(workspace)
+        self.config, self.folder, self.stopping = config, folder, False
+        self.model_path = config.model.path
+
+    def stop(self) -> None:
+        self.stopping = True
+
+    def run(self) -> Iterator[Event]:
+        words, steps = self.config.output.comment.split(), self.config.training.max_steps or 3
+        state = self.folder / "state" / "step.json"
+        yield Phase("loading")
+        step = json.loads(state.read_text()) if state.exists() else 0
+        if step:
+            yield Resumed(step)
+        yield Started(steps, 16, 4, {"unet": 1}, 10, "cpu", "no")
+        yield Phase("training")
+        while step < steps:
+            if self.stopping:
+                yield Phase("saving")
+                yield Stopped(step)
+                return
+            time.sleep(0.05 if "slow" in words else 0)
+            step += 1
+            if step == 2 and "crash" in words:
+                raise ValueError("no such layer")
+            if step == 2 and "refuse" in words:
+                raise DatasetError("dataset.changed", "A picture has gone.", todo="Put it back.")
+            if step == 2 and "full" in words and not (self.folder / "freed").exists():
+                raise OSError(errno.ENOSPC, "No space left on device")
+            with atomic_write(state, "w") as stream:
+                json.dump(step, stream)
+            self.live = f"live at {step}"
+            yield Step(step, 1 / step, 1e-3, 1.0, 0.05)
+        with atomic_write(self.workspace.loras / f"{self.config.output.name}.safetensors") as stream:
+            stream.write(b"counted")
+        yield Done(step, f"{self.config.output.name}.safetensors", 1.0)
+
+
+def warm_up() -> None:
+    """There is nothing heavy to import."""
+
+
+COUNTING: Runners = {"warm_up": warm_up, "train": CountingTrainer, "generate": CountingStudio}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], COUNTING))
