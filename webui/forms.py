@@ -18,7 +18,7 @@ from engine.config.field import Field, fields
 from engine.config.load import merge, nested, validate
 from engine.errors import ConfigError, EngineError
 from webui.i18n import choice_key, explain, label, t, table
-from webui.widgets.html import plain_markdown
+from webui.widgets.html import plain_info
 
 Model = TypeVar("Model", bound=BaseModel)
 HIDDEN = ("version",)
@@ -46,20 +46,35 @@ def keyed(model: type[BaseModel]) -> dict[str, Field]:
 
 def to_widget(field: Field, value: Any) -> Any:
     """A setting as its component holds it."""
-    return "\n".join(value or ()) if field.type is list else value
+    if field.type is list:
+        return "\n".join(value or ())
+    if _may_be_empty(field):
+        return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return value
 
 
 def from_widget(field: Field, value: Any) -> Any:
-    """What a component holds as a setting; nothing is rounded or clamped here."""
+    """What a component holds as a setting. Nothing is rounded or clamped here; what is no number stays text and is refused later."""
     if field.type is list:
         return [line.strip() for line in str(value or "").splitlines() if line.strip()]
-    if field.type in (int, float) and isinstance(value, str):
-        value = value.strip() or None
     if field.type is str:
         return "" if value is None else str(value)
+    if field.type in (int, float) and isinstance(value, str):
+        return _read_number(field, value.strip())
     if field.type is int and isinstance(value, float) and value.is_integer():
         return int(value)
     return value
+
+
+def _read_number(field: Field, words: str) -> Any:
+    try:
+        return field.type(words) if words else None
+    except ValueError:
+        return words
+
+
+def _may_be_empty(field: Field) -> bool:
+    return field.optional and field.type in (int, float)
 
 
 @dataclass(frozen=True)
@@ -171,7 +186,7 @@ class Form(Generic[Model]):
         updates = []
         for key in self.components:
             if key in problems:
-                updates.append(gr.update(info=plain_markdown(problems[key]), elem_classes=[INVALID]))
+                updates.append(gr.update(info=plain_info(problems[key]), elem_classes=[INVALID]))
             elif key in marked:
                 updates.append(gr.update(info=self._help(key), elem_classes=[]))
             else:
@@ -218,8 +233,9 @@ def _build(field: Field, scope: str, options: dict[str, Any]) -> Any:
         return gr.Checkbox(**options)
     if field.ui.widget == "slider":
         return gr.Slider(**{"minimum": field.minimum, "maximum": field.maximum, "step": field.ui.step, **options})
+    if _may_be_empty(field):  # a number box without a value turns into 0 when its accordion opens (seen in Gradio 6.31)
+        return gr.Textbox(**{"max_lines": 1, "placeholder": label("form.computed"), **options})
     if field.type in (int, float):
-        empty = {"placeholder": label("form.computed")} if field.optional else {}
-        return gr.Number(**{"step": field.ui.step or 1, **empty, **options})
+        return gr.Number(**{"step": field.ui.step or 1, **options})
     lines = 3 if field.ui.widget == "lines" else 1
     return gr.Textbox(**{"lines": lines, "max_lines": 10 if lines > 1 else 1, **options})

@@ -20,7 +20,7 @@ from engine.workspace import Workspace
 
 ASSETS = Path(__file__).parent / "assets"
 MAX_UPLOAD = "200mb"
-SECONDS_TO_SAVE = 8
+SECONDS_TO_SAVE = 7.5
 """For running work to be saved when the program is asked to end."""
 SECONDS_BETWEEN_LOOKS = 20
 """Between two looks whether the worker still lives."""

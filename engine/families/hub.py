@@ -12,6 +12,7 @@ from pathlib import Path
 
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
+    DryRunError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
@@ -37,11 +38,7 @@ def download(hub_id: str, on_progress: Callable[[int, int], None] | None = None)
         ModelError: `model.offline`, `model.gated`, `model.not_on_hub` or `model.download_failed`.
     """
     try:
-        if folder := _cached(hub_id):
-            return folder
-        if on_progress:
-            _fetch(hub_id, on_progress)
-        return Path(snapshot_download(hub_id, allow_patterns=WANTED, ignore_patterns=UNWANTED))
+        return _cached(hub_id) or _fetch(hub_id, on_progress or (lambda done, total: None))
     except GatedRepoError as error:
         raise ModelError(
             "model.gated", f"{hub_id} is shared only with people who accepted its terms.", "An account with access.",
@@ -65,15 +62,19 @@ def _cached(hub_id: str) -> Path | None:
     return None if missing_parts(folder) else folder
 
 
-def _fetch(hub_id: str, on_progress: Callable[[int, int], None]) -> None:
-    """Bring the files one by one, so that progress can be told in bytes."""
-    files = snapshot_download(hub_id, allow_patterns=WANTED, ignore_patterns=UNWANTED, dry_run=True)
+def _fetch(hub_id: str, on_progress: Callable[[int, int], None]) -> Path:
+    """Bring the files one by one, so that progress can be told in bytes. Without a network it fails, whatever is cached."""
+    try:
+        files = snapshot_download(hub_id, allow_patterns=WANTED, ignore_patterns=UNWANTED, dry_run=True)
+    except DryRunError as error:
+        raise error.__cause__ if isinstance(error.__cause__, OSError) else error  # gated, not found, ...
     done, total = 0, sum(file.file_size or 0 for file in files)
     for file in files:
         on_progress(done, total)
         hf_hub_download(hub_id, file.filename, revision=file.commit_hash)
         done += file.file_size or 0
     on_progress(done, total)
+    return Path(snapshot_download(hub_id, allow_patterns=WANTED, ignore_patterns=UNWANTED))
 
 
 def _unreachable(hub_id: str, error: OSError) -> ModelError:

@@ -5,6 +5,7 @@ A worker is known by what its lock file says: pid, start time and the port it is
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -98,20 +99,19 @@ class Supervisor:
         Returns:
             Whether it ended by itself.
         """
-        holder = self.holder()
-        if holder.get("role") != "worker":
-            return True
-        mailbox.ask_to_stop(holder)
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            if self._process:
-                self._process.poll()
-            if not holder_of(holder):
+            holder = self.holder()
+            starting = self._process is not None and self._process.poll() is None
+            if holder.get("role", "worker") != "worker" or not (holder or starting):
                 return True
-            mailbox.wake(holder)
+            mailbox.ask_to_stop(holder)
             time.sleep(0.05)
-        if holder_of(holder):
-            psutil.Process(holder["pid"]).kill()
+        for pid in {self.holder().get("pid"), self._process and self._process.pid} - {None}:
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+                worker = psutil.Process(pid)
+                worker.kill()
+                worker.wait(timeout)
         self.reap()
         return False
 

@@ -15,7 +15,7 @@ from engine.jobs.generating import make_pictures
 from engine.jobs.job import Job
 from engine.jobs.runners import Trainer
 from engine.library import find_model
-from engine.training.events import Done, Started, Step, Stopped
+from engine.training.events import Done, Started, Stopped
 
 
 def train(desk: Desk, job: Job) -> None:
@@ -51,8 +51,9 @@ def _drive(desk: Desk, job: Job, trainer: Trainer, log: EventLog) -> dict:
     for event in trainer.run():
         data = event.to_dict()
         log.append(data)
+        phase = view.phase
         take(view, {**data, "attempt": job.attempt})
-        note.write(progress_of(view), now=not isinstance(event, Step))
+        note.write(progress_of(view), now=view.phase != phase or isinstance(event, Done | Stopped))
         if not asked and desk.request(job):
             asked = True
             trainer.stop()

@@ -228,7 +228,7 @@ def test_doctor(call: Callable) -> None:
 def test_ctrl_c_saves_and_resume_goes_on(workspace: Workspace, call: Callable) -> None:
     process, log = train_slowly(workspace)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=10)
     assert process.returncode == 130
     step = fold(log.read()).step
     (job,) = open_store(workspace.database).list()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from engine import library
+from engine.config.load import validate
 from engine.config.train import TrainConfig
 from engine.errors import EngineError
 from engine.jobs import actions
 from engine.jobs.job import LIVE
-from engine.preflight import Preflight, preflight
+from engine.preflight import Preflight, preflight, scan_dataset
+from engine.workspace import check_name
 from webui import presets
 from webui.context import Context, reported
 from webui.forms import Checked, Form
@@ -28,8 +30,8 @@ from webui.widgets.runs import RunReader
 SECTIONS = ("training", "adapter", "dataset", "samples", "output", "model")
 PRESS = "(...given) => { given[0] = window.atelier.press(); return given; }"
 """One id for one press: a double click carries the same id twice, and the queue knows it."""
-NOT_YET = ("dataset.none", "output.name_empty")
-"""Problems of a form that nobody has filled in yet: said in the plan, not in red at the field."""
+Problems = dict[str | None, str]
+"""What to say by field; None is the whole form."""
 RECENT_SECONDS = 3600
 """A run that ended this long ago is still shown when the page opens."""
 
@@ -161,34 +163,50 @@ class _Builder:
         language = self.context.language(request)
         checked = self.form.check(values, language)
         found, missing, problems = self._try(checked, language)
-        plan = self._plan_or_hint(found, missing, language, checked.config, preset)
+        hint = next(iter(missing.values()), "")
+        plan = self._plan_or_hint(found, hint, language, checked.config, preset)
         strip = gr.update(visible=False)
         if found:
             strip = gr.update(value=strip_html(found.dataset, self.workspace, language), visible=True)
         return [plan, strip, [key for key in problems if key], *self.form.mark(problems, marked)]
 
-    def _try(self, checked: Checked[TrainConfig], language: str) -> tuple[Preflight | None, str, dict[str | None, str]]:
-        """(the plan, what is not filled in yet, problems by field)."""
+    def _try(self, checked: Checked[TrainConfig], language: str) -> tuple[Preflight | None, Problems, Problems]:
+        """(the plan, what is not filled in yet, what is wrong), the last two by field."""
         if not checked.config:
-            return None, "", checked.problems
-        config, problems, missing = checked.config, dict[str | None, str](), ""
+            return None, {}, checked.problems
+        config, missing, problems = checked.config, Problems(), Problems()
         name = config.output.name.strip()
-        errors: list[EngineError] = []
-        if name and actions.is_taken(name, self.workspace):
-            taken = t("text.problem.name_taken", language, name=name, free=actions.free_name(name, self.workspace))
-            problems["output.name"] = taken
+        if not name:
+            missing["output.name"] = t("text.problem.name_empty", language)
+        elif actions.is_taken(name, self.workspace):
+            free = actions.free_name(name, self.workspace)
+            problems["output.name"] = t("text.problem.name_taken", language, name=name, free=free)
         found = None
-        with reported(errors):
-            named = config.model_copy(update={"output": config.output.model_copy(update={"name": name or "new"})})
-            found = preflight(named, self.workspace)
+        errors = self._field_errors(config, name)
+        if not errors:
+            with reported(errors):
+                named = config.model_copy(update={"output": config.output.model_copy(update={"name": name or "new"})})
+                found = preflight(named, self.workspace)
         for error in errors:
-            if error.code in NOT_YET:
-                missing = t("lora.empty_plan", language)
-            else:
-                problems |= self.form.problem_of(error, language)
-        if found and not name:
-            missing = t("text.problem.name_empty", language)
+            (missing if error.code == "dataset.none" else problems).update(self.form.problem_of(error, language))
         return found, missing, problems
+
+    def _field_errors(self, config: TrainConfig, name: str) -> list[EngineError]:
+        """Name, model and pictures looked at one by one, so that one that is wrong does not hide another."""
+        looks: list[tuple[str, Callable[[], Any]]] = [
+            ("model.path", lambda: library.model_facts(library.find_model(config.model.path, self.workspace))),
+            ("dataset.folder", lambda: scan_dataset(config, self.workspace)),
+            ("output.name", lambda: name and check_name(name)),
+        ]
+        errors: list[EngineError] = []
+        for field, look in looks:
+            with reported(errors):
+                try:
+                    look()
+                except EngineError as error:
+                    error.values.setdefault("field", field)
+                    raise
+        return errors
 
     def _plan_or_hint(
         self, found: Preflight | None, missing: str, language: str, config: TrainConfig | None = None, preset: str | None = None
@@ -227,16 +245,17 @@ class _Builder:
     def _start(self, request: gr.Request, press: str, marked: list[str], *values: Any) -> list[Any]:
         """Start is pressed. Either the run stands in the queue, or every problem stands at its field and nothing is lost."""
         language = self.context.language(request)
-        checked = self.form.check(values, language)
-        problems: dict[str | None, str] = dict(checked.problems)
         errors: list[EngineError] = []
         job = None
-        if checked.config and not checked.config.output.name.strip():
-            problems["output.name"] = t("text.problem.name_empty", language)
-        elif checked.config:
+        _, missing, problems = self._try(self.form.check(values, language), language)
+        problems = {**missing, **problems}
+        again = self.context.jobs.by_press(press) if press else None  # the second half of a double click finds its own name taken
+        if again or not problems:
+            problems = {}
             with reported(errors):
                 self.context.check_owner(request)
-                job = actions.start_training(checked.config, self.workspace, press or None)
+                config = validate(TrainConfig, self.form.settings(values))
+                job = actions.start_training(config, self.workspace, press or None)
                 self.context.ensure_worker()
         for error in errors:
             problems |= self.form.problem_of(error, language)

@@ -57,7 +57,7 @@ def curve_svg(points: Sequence[Point], steps: int, title: str, axis: str) -> str
     # a single spike at the start would press the rest of the curve flat: the axis ends at the 98th percentile of the raw values
     ordered = sorted(value for _, value in finite)
     high = max(ordered[math.ceil(0.98 * (len(ordered) - 1))], max(value for _, value in smooth(finite)))
-    low = min(0.0, ordered[0])
+    low = 0.0 if 0 <= ordered[0] < high / 2 else ordered[0] - 0.1 * abs(ordered[0])  # a shallow fall is still seen
     high = high if high > low else low + 1
     last = max(steps, finite[-1][0], 1)
 

@@ -7,10 +7,8 @@ and the backtick become entities too.
 from __future__ import annotations
 
 import html
-import re
 
 _TEMPLATE = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;"})
-_MARKDOWN = re.compile(r"([\\*_\[\]()#+!|~])")
 
 
 def esc(text: object) -> str:
@@ -31,6 +29,6 @@ def text(name: str, words: object, **attributes: object) -> str:
     return tag(name, esc(words), **attributes)
 
 
-def plain_markdown(words: object) -> str:
-    """Text for places that read Markdown, so that it shows as typed."""
-    return esc(_MARKDOWN.sub(r"\\\1", str(words)))
+def plain_info(words: object) -> str:
+    """Text for a component's `info`. Gradio escapes its HTML but reads emphasis, code and links, and knows no way to escape those."""
+    return str(words).translate(str.maketrans("*`", "\u2217\u02cb")).replace("](", "]\u2060(")

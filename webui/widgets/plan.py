@@ -56,7 +56,13 @@ def plan_html(found: Preflight, config: TrainConfig, preset: Mapping[str, Any], 
     ]
     if config.output.name.strip():
         name = config.output.name.strip()
-        rows.append(("output", t("text.plan.output_value", language, name=name, tag=f"<lora:{name}:0.8>"), source("output.name", config, preset)))
+        rows.append(
+            (
+                "output",
+                t("text.plan.output_value", language, name=name, tag=f"<lora:{name}:0.8>"),
+                source("output.name", config, preset),
+            )
+        )
     cells = "".join(
         text("dt", t(f"text.plan.{name}", language))
         + tag("dd", text("span", words) + text("em", t(f"text.from.{origin}", language), class_=f"from from-{origin}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
 from engine.generation.prompt import CHUNK, count_tokens
@@ -11,6 +12,9 @@ from engine.library import find_model, model_facts
 from engine.workspace import Workspace
 from webui.i18n import t
 from webui.widgets.html import text
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 FAMILY_TOKENIZERS = Path(__file__).parents[2] / "engine" / "families" / "configs"
 
@@ -30,10 +34,13 @@ def tokenizer_file(model: str, workspace: Workspace) -> Path | None:
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(file: Path, mtime_ns: int):
+def _tokenizer(file: Path, mtime_ns: int) -> Tokenizer:
     from tokenizers import Tokenizer
 
-    return Tokenizer.from_file(str(file))
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_padding()  # both may be stored in the file, and would make every prompt look 77 tokens long
+    tokenizer.no_truncation()
+    return tokenizer
 
 
 def count_html(prompt: str, model: str, workspace: Workspace, language: str) -> str:

@@ -16,7 +16,7 @@ from engine.jobs.store import open_store
 from engine.jobs.supervisor import Supervisor
 from engine.workspace import Workspace
 
-PATIENCE = 180
+PATIENCE = 300
 SHORT = {"training.max_steps": 6, "training.batch_size": 1, "samples.count": 0, "output.save_count": 1, "adapter.rank": 2}
 
 

@@ -128,8 +128,13 @@ def test_a_worker_that_does_not_answer_is_killed(
     job = running_run(workspace, supervisor, settings, until)
     os.kill(supervisor.holder()["pid"], signal.SIGSTOP)
     assert not supervisor.stop_workers(timeout=0.3)
-    until(lambda: supervisor.reap() or state(workspace, job) == "lost")
     assert state(workspace, job) == "lost"
+
+
+def test_a_worker_that_is_just_starting_is_asked_too(workspace: Workspace, supervisor: Supervisor) -> None:
+    supervisor.ensure_worker()
+    assert supervisor.stop_workers(timeout=20)
+    assert supervisor._process and supervisor._process.poll() is not None
 
 
 def test_a_command_line_that_has_the_device_is_left_alone(workspace: Workspace, supervisor: Supervisor) -> None:

@@ -60,6 +60,17 @@ def test_a_run_to_the_end(worker: Worker, workspace: Workspace, settings: Settin
     assert "done after step 3" in (run_folder.locate(workspace, job) / "log.txt").read_text()
 
 
+def test_progress_is_told_now_and_then(worker: Worker, workspace: Workspace, settings: Settings) -> None:
+    told: list[dict] = []
+    worker.desk.tell = lambda job, progress: told.append(progress)
+    actions.start_training(settings(**{"training.max_steps": 200}), workspace)
+    began = time.monotonic()
+    work_all(worker)
+    phases = 3
+    assert len(told) <= phases + 2 * (time.monotonic() - began) + 1
+    assert told[0]["phase"] == "loading" and told[-1]["step"] == 200
+
+
 def test_the_studio_is_kept_and_released_for_a_run(worker: Worker, workspace: Workspace, settings: Settings) -> None:
     picture(workspace)
     work_all(worker)
