@@ -131,9 +131,7 @@ def bucket_fits(config: TrainConfig, dataset: Dataset, resolution: int, step: in
             square, options.bucket_min or max(step, resolution // 2), options.bucket_max or resolution * 2, step
         )
     except EngineError as error:
-        error.values.setdefault(
-            "field", "dataset.no_upscale" if error.code == "bucket.picture_too_small" else "dataset.bucket_step"
-        )
+        error.values.setdefault("field", BUCKET_FIELDS.get(error.code, "dataset.bucket_step"))
         raise
     return [assign(picture.size, buckets) for picture in dataset.pictures]
 

@@ -49,7 +49,7 @@ def to_widget(field: Field, value: Any) -> Any:
     if field.type is list:
         return "\n".join(value or ())
     if _may_be_empty(field):
-        return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+        return "" if value is None else str(value)
     return value
 
 

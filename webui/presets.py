@@ -52,4 +52,7 @@ def applied(name: str, current: Mapping[str, Any]) -> dict[str, Any]:
     for path in OWN:
         section, _, field = path.partition(".")
         kept.setdefault(section, {})[field] = before.get(path, "")
-    return merge(merge(TrainConfig().model_dump(), kept), settings(name))
+    over = settings(name)
+    if not name.startswith("starter/"):  # a preset for a family names a model only as an example
+        over.get("model", {}).pop("path", None)
+    return merge(merge(TrainConfig().model_dump(), kept), over)

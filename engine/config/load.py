@@ -84,7 +84,7 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """`--set field.path=value` pairs as nested settings; values are read as YAML, so `null`, `true` and lists work.
+    """`--set field.path=value` pairs as nested settings; values are read as YAML, so `null`, `true` and `[a, b]` work.
 
     Raises:
         ConfigError: `config.bad_set` for a pair without `=`.
@@ -94,11 +94,17 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
         path, separator, text = pair.partition("=")
         if not separator or not path.strip():
             raise ConfigError("config.bad_set", f"--set {pair!r} has no value.", "field.path=value", field=path.strip(), value=pair)
-        try:
-            settings[path.strip()] = parse(text) if text.strip() else ""
-        except ValueError:  # a prompt such as "a cat: big" is text that happens to be no YAML
-            settings[path.strip()] = text
+        settings[path.strip()] = _value(text)
     return nested(settings)
+
+
+def _value(text: str) -> Any:
+    """A value typed in one line. Lists and sections are written with brackets; "a cat: big" is text."""
+    try:
+        value = parse(text) if text.strip() else ""
+    except ValueError:
+        return text
+    return text if isinstance(value, list | dict) and text.lstrip()[0] not in "[{" else value
 
 
 def validate(model: type[Model], data: Mapping[str, Any]) -> Model:

@@ -41,10 +41,15 @@ class _Dumper(yaml.SafeDumper):
 
     yaml_implicit_resolvers = {first: list(known) for first, known in yaml.SafeDumper.yaml_implicit_resolvers.items()}
 
+    def represent_str(self, data: str) -> yaml.Node:
+        rare = any(character in data for character in "\x85\u2028\u2029\ufeff")  # read as line ends unless escaped
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style='"' if rare else None)
+
 
 for _tag, _pattern, _first in _WORDS:
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern.pattern})$"), _first)
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def parse(text: str) -> Any:

@@ -36,6 +36,13 @@ _NAME_MARKS = (
     (r"lora_te2_|text_encoder_2", "sdxl"),
 )
 
+_STARTS = (
+    ("unet", re.compile(r"(lora|oft|lycoris)_unet_|unet\.|transformer\.|diffusion_model\.|base_model\.")),
+    ("text_encoder_2", re.compile(r"lora_te2_|text_encoder_2[._]")),
+    ("text_encoder", re.compile(r"(lora|oft)_te1?_|(lycoris_)?text_encoder[._]")),
+)
+_CROSS_ATTENTION_KEY = re.compile(r"attn2[._]to_k$")
+
 
 @dataclass(frozen=True)
 class AdapterSummary:
@@ -148,13 +155,7 @@ def _ranks(modules: dict[str, dict[str, TensorInfo]]) -> tuple[int, ...]:
 
 
 def _component(module: str) -> str:
-    if re.match(r"lora_te2_|text_encoder_2[._]", module):
-        return "text_encoder_2"
-    if re.match(r"(lora|oft)_te1?_|(lycoris_)?text_encoder[._]", module):
-        return "text_encoder"
-    return (
-        "unet" if re.match(r"(lora|oft|lycoris)_unet_|unet\.|transformer\.|diffusion_model\.|base_model\.", module) else "other"
-    )
+    return next((component for component, start in _STARTS if start.match(module)), "other")
 
 
 def _base(metadata: dict[str, str], modules: dict[str, dict[str, TensorInfo]]) -> str:
@@ -168,10 +169,10 @@ def _base(metadata: dict[str, str], modules: dict[str, dict[str, TensorInfo]]) -
         return "sd2"
     for name, parts in modules.items():
         down = parts.get("lora_down.weight")
-        if re.search(r"attn2[._]to_k$", name) and down and len(down.shape) == 2 and down.shape[1] in _CROSS_ATTENTION:
+        if down and _CROSS_ATTENTION_KEY.search(name) and len(down.shape) == 2 and down.shape[1] in _CROSS_ATTENTION:
             return _CROSS_ATTENTION[down.shape[1]]
     for pattern, family in _NAME_MARKS:
-        if any(re.search(pattern, name) for name in modules):
+        if re.search(pattern, "\n".join(modules)):
             return family
     return _said(metadata, "ss_base_model_version", "modelspec.architecture")[:100]
 

@@ -194,7 +194,7 @@ class Trainer:
             if time.monotonic() - self._saved > self._save_after:
                 self.save_state()
             yield from self._outputs()
-        if self.step < steps:
+        if self._saved_step < self.step < steps:
             yield Phase("saving")
             self.save_state()
 

@@ -81,7 +81,9 @@ def test_any_name_that_the_system_takes_can_be_written(tmp_path: Path, name: str
 # ---- names ----
 
 
-@pytest.mark.parametrize("name", ["my-mascot", "モフモ", "私のLoRA v1.2", "_draft", "émilie", "a'b & c (2)", "x" * 120, "c0m1", "🦊"])
+@pytest.mark.parametrize(
+    "name", ["my-mascot", "モフモ", "私のLoRA v1.2", "_draft", "émilie", "a'b & c (2)", "x" * 120, "c0m1", "🦊"]
+)
 def test_ordinary_names_are_taken_as_they_are(name: str) -> None:
     assert check_name(f"  {name} ") == name
 
@@ -165,7 +167,9 @@ def test_allowed_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / name).mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path / "here")
-    local, remote = (Workspace(tmp_path / "data", checkpoint_folder=tmp_path / "models", remote=remote) for remote in (False, True))
+    local, remote = (
+        Workspace(tmp_path / "data", checkpoint_folder=tmp_path / "models", remote=remote) for remote in (False, True)
+    )
     for workspace in (local, remote):
         assert workspace.allowed_path(str(tmp_path / "data" / "x")) == tmp_path / "data" / "x"
         assert workspace.allowed_path(str(tmp_path / "models" / "x")) == tmp_path / "models" / "x"

@@ -3,6 +3,10 @@
     const LANGUAGE = 'atelier_language', THEME = 'atelier_theme';
     const cookie = (name) => (document.cookie.match(new RegExp('(?:^|; )' + name + '=([^;]*)')) || [])[1] || '';
 
+    const remember = (name, value) => {
+        document.cookie = `${name}=${value === 'auto' ? '' : value}; path=/; SameSite=Strict; max-age=${value === 'auto' ? 0 : 31536000}`;
+    };
+
     // Gradio asks the browser for its language. The server reads the same cookie, so both halves of the page agree.
     const chosen = cookie(LANGUAGE) || window.atelierForced;
     const known = (navigator.languages || [navigator.language]).map((each) => each.slice(0, 2)).find((each) => each === 'ja' || each === 'en');
@@ -12,7 +16,7 @@
     document.documentElement.lang = language;
 
     const address = new URL(location.href);
-    const theme = localStorage.getItem(THEME);
+    const theme = cookie(THEME);
     if (theme && !address.searchParams.has('__theme')) {
         address.searchParams.set('__theme', theme);
         history.replaceState(null, '', address);
@@ -28,12 +32,11 @@
             return press;
         },
         setLanguage: (code) => {
-            document.cookie = `${LANGUAGE}=${code === 'auto' ? '' : code}; path=/; SameSite=Strict; max-age=${code === 'auto' ? 0 : 31536000}`;
+            remember(LANGUAGE, code);
             location.reload();
         },
         setTheme: (name) => {
-            if (name === 'auto') localStorage.removeItem(THEME);
-            else localStorage.setItem(THEME, name);
+            remember(THEME, name);
             const next = new URL(location.href);
             next.searchParams.delete('__theme');
             location.replace(next);

@@ -38,7 +38,7 @@ def library_html(context: Context, language: str) -> str:
     """Adapters, base models and datasets, each with where more of them go."""
     workspace = context.workspace
     cards = library.adapters(workspace)
-    nothing = empty(t("text.lib.loras", language), t("text.lib.loras_empty", language, folder=workspace.loras))
+    nothing = empty(t("text.gen.empty_loras_title", language), t("text.lib.loras_empty", language, folder=workspace.loras))
     parts = [
         _section("loras", gallery(cards, language) if cards else nothing, "", language),
         _section(

@@ -96,7 +96,11 @@ class _Builder:
                 place("output.name", min_width=200)
                 place("dataset.trigger", min_width=200)
             self.preset = gr.Dropdown(
-                presets.choices(), value=None, label=label("form.preset"), info=label("form.preset_help"), elem_id="train-preset"
+                self._fitting_presets("starter", None)["choices"],
+                value=None,
+                label=label("form.preset"),
+                info=label("form.preset_help"),
+                elem_id="train-preset",
             )
 
     def _advanced(self) -> None:
@@ -116,7 +120,7 @@ class _Builder:
 
     def _listen(self) -> None:
         form, panel = self.form, self.panel
-        shown = [self.plan, self.strip, self.marked, *form.inputs]
+        shown = [self.plan, self.strip, self.trouble, self.marked, *form.inputs]
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
         given = [self.preset, self.marked, *form.inputs]
         gr.on(
@@ -130,6 +134,9 @@ class _Builder:
             queue=False,
             **quiet,  # type: ignore[arg-type]
         )
+        form.components["model.path"].change(
+            self._fitting_presets, [form.components["model.path"], self.preset], self.preset, queue=False, **quiet
+        )  # type: ignore[arg-type]
         self.fill.click(self._fill_practice, form.inputs, [self.preset, *form.inputs], queue=False, **quiet)  # type: ignore[arg-type]
         started = [self.card, self.trouble, self.marked, *panel.outputs, *form.inputs]
         self.start.click(self._start, [self.press, self.marked, *form.inputs], started, js=PRESS, concurrency_limit=None, **quiet)  # type: ignore[arg-type]
@@ -168,7 +175,8 @@ class _Builder:
         strip = gr.update(visible=False)
         if found:
             strip = gr.update(value=strip_html(found.dataset, self.workspace, language), visible=True)
-        return [plan, strip, [key for key in problems if key], *self.form.mark(problems, marked)]
+        over = gr.update(visible=False)  # what Start complained about may be put right by now
+        return [plan, strip, over, [key for key in problems if key], *self.form.mark(problems, marked)]
 
     def _try(self, checked: Checked[TrainConfig], language: str) -> tuple[Preflight | None, Problems, Problems]:
         """(the plan, what is not filled in yet, what is wrong), the last two by field."""
@@ -217,6 +225,15 @@ class _Builder:
         body = plan_html(found, config, presets.flat(presets.settings(preset)), language)
         state = text("p", missing or t("text.plan.ready", language), class_="hint" if missing else "ready")
         return title + body + notices(found.notices, language) + state
+
+    def _fitting_presets(self, model: str, chosen: str | None) -> Any:
+        """Presets made for a base model; all of them while it is unknown."""
+        try:
+            facts = library.model_facts(library.find_model(model, self.workspace))
+        except EngineError:
+            facts = None
+        fitting = presets.choices(facts)
+        return gr.update(choices=fitting, value=chosen if chosen in [name for _, name in fitting] else None)
 
     def _choose_preset(self, preset: str | None, *values: Any) -> list[Any]:
         if preset not in presets.names():

@@ -15,11 +15,12 @@ import gradio as gr
 from engine import __version__
 from engine.workspace import Workspace
 from webui.context import Context
-from webui.i18n import LANGUAGES, label, t
+from webui.i18n import COOKIE, LANGUAGES, label, t
 from webui.widgets.html import tag, text
 from webui.widgets.notices import plain_problem
 
 ROOT = Path(__file__).parents[2]
+THEME_COOKIE = "atelier_theme"
 CHECK_SECONDS = 120
 PACKAGES = ("gradio", "torch", "diffusers", "transformers")
 CHECKER = """
@@ -67,7 +68,8 @@ def build(context: Context) -> SettingsTab:
 
     def fill(request: gr.Request) -> list[str]:
         words = context.language(request)
-        return [start_html(words), folders_html(context.workspace, words)]
+        chosen = [request.cookies.get(COOKIE) or "auto", request.cookies.get(THEME_COOKIE) or "auto"]
+        return [*chosen, start_html(words), folders_html(context.workspace, words)]
 
     def look(request: gr.Request) -> str:
         return check_html(context.workspace, context.language(request))
@@ -76,11 +78,11 @@ def build(context: Context) -> SettingsTab:
         return text("p", t("text.set.checking", context.language(request)), class_="hint", role="status")
 
     check.click(say_so, None, found, queue=False, **quiet).then(look, None, found, concurrency_limit=1, **quiet)
-    return SettingsTab(fill, [start, folders])
+    return SettingsTab(fill, [language, theme, start, folders])
 
 
 def _choices() -> tuple[gr.Radio, gr.Radio]:
-    """Language and colours; `assets/shortcuts.js` marks what this browser has chosen."""
+    """Language and colours; kept in cookies by `assets/shortcuts.js`."""
     with gr.Column(elem_classes=["card"]):
         gr.Markdown(label("set.section_page"), elem_classes=["section"])
         names = [(label("set.language_auto"), "auto"), *((t("text.language_name", code), code) for code in LANGUAGES)]

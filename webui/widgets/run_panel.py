@@ -49,7 +49,7 @@ class RunPanel:
                 self.cancel = gr.Button(label("run.cancel"), elem_id=f"{name}-cancel", visible=False, size="md")
             self.samples = gr.HTML(elem_id=f"{name}-samples")
             with gr.Row(elem_classes=["run-details"]):
-                self.curve = gr.HTML(elem_id=f"{name}-curve", min_width=300)
+                self.curve = gr.HTML(elem_id=f"{name}-curve", min_width=420)
                 self.files = gr.HTML(elem_id=f"{name}-files", min_width=260)
         self.outputs: list[Any] = [
             self.job, self.seen, self.timer, self.box, self.head, self.trouble, self.stop, self.resume, self.cancel, self.try_it,

@@ -256,7 +256,9 @@ def test_two_networks_add_up_in_any_order(algorithm: str, kind: str, dtype: torc
     weights = dict(model.mid_block.named_parameters())
     deltas = [next(iter(network.adapters.values())).deltas(weights) for network in (first, second)]
     moved = {
-        name: weight.float() + sum(s * d[name] for s, d in zip((0.5, -1.2), deltas, strict=True)) if name in deltas[0] else weight.float()
+        name: weight.float() + sum(s * d[name] for s, d in zip((0.5, -1.2), deltas, strict=True))
+        if name in deltas[0]
+        else weight.float()
         for name, weight in weights.items()
     }
     closed = torch.func.functional_call(model.mid_block, moved, (x.float(),))

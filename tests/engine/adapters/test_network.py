@@ -50,7 +50,9 @@ def test_names_counts_and_parameters(components: dict[str, nn.Module]) -> None:
 
 
 def test_a_seed_gives_the_same_network(components: dict[str, nn.Module]) -> None:
-    one, two, other = (Network.create("lora", LoraOptions(conv_rank=4), components, TARGETS, seed).tensors() for seed in (1, 1, 2))
+    one, two, other = (
+        Network.create("lora", LoraOptions(conv_rank=4), components, TARGETS, seed).tensors() for seed in (1, 1, 2)
+    )
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert any(not torch.equal(one[name], other[name]) for name in one)
 

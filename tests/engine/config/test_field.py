@@ -47,7 +47,7 @@ def test_every_field_is_fully_declared(model: type[BaseModel], field: Field) -> 
         declared = leaf.model_fields[field.path.split(".")[-1]].metadata
         assert any(isinstance(each, Ui) for each in declared), "says how it appears on a screen"
     if field.type in (int, float) and field.path != "version":
-        assert field.minimum is not None and field.maximum is not None and field.ui.step or field.ui.widget == "seed"
+        assert field.minimum is not None and field.maximum is not None and field.ui.step
         assert field.default is None or field.minimum <= field.default <= field.maximum  # type: ignore[operator]
     if field.choices:
         assert field.default in field.choices
@@ -66,7 +66,9 @@ def test_fields_reads_a_declaration() -> None:
     assert found["animal.lives"] == Field(
         "animal.lives", int, 9, "How many it has, on two lines.", Ui(unit="lives", step=1), 1, 9, (), False, "cat"
     )
-    assert found["animal.tricks"] == Field("animal.tricks", float, None, "How many it knows.", Ui(level="basic"), 0, 10, (), True, "dog")
+    assert found["animal.tricks"] == Field(
+        "animal.tricks", float, None, "How many it knows.", Ui(level="basic"), 0, 10, (), True, "dog"
+    )
     assert found["colour"] == Field("colour", str, "red", "Its colour.", Ui(level="basic"), choices=("red", "blue"))
 
 

@@ -152,7 +152,13 @@ def test_any_config_survives_its_file(tmp_path_factory: pytest.TempPathFactory, 
 
 
 def test_zero_is_a_value() -> None:
-    zeros = {"training.learning_rate": 0, "training.seed": 0, "samples.count": 0, "adapter.alpha": 0, "training.max_grad_norm": 0.0}
+    zeros = {
+        "training.learning_rate": 0,
+        "training.seed": 0,
+        "samples.count": 0,
+        "adapter.alpha": 0,
+        "training.max_grad_norm": 0.0,
+    }
     config = validate(TrainConfig, nested(zeros))
     assert config.training.learning_rate == config.training.seed == config.samples.count == config.training.max_grad_norm == 0
     assert validate(GenerateConfig, {"seed": 0}).seed == 0
@@ -164,7 +170,7 @@ UNREADABLE = {
     "a tag": b"model: !!python/object/apply:os.system [id]",
     "no text": b"\xff\xfe\x00",
     "too large": b"#" * 1_000_001,
-    "too deep": b"[" * 100_000,
+    "too deep": b"[" * 3_000,
 }
 
 
@@ -200,7 +206,6 @@ def test_settings_go_over_the_preset_and_that_over_the_defaults() -> None:
     config = load(TrainConfig, preset_path("starter/character"), parse_settings(["training.batch_size=3", "output.name=mine"]))
     assert config.training.batch_size == 3 and config.output.name == "mine"  # --set
     assert config.dataset.trigger == "mofumo"  # preset
-    assert config.training.weight_decay == 0.01 if hasattr(config.training, "weight_decay") else True
     assert config.training.gradient_accumulation == TrainConfig().training.gradient_accumulation  # default
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, get_args
 
@@ -55,7 +56,9 @@ def test_no_picture_is_shown_too_often_or_too_seldom(pictures: int, kind: Kind) 
 
 
 @given(counts, st.integers(1, 20), st.integers(1, 64), st.integers(1, 8))
-def test_the_number_of_views_does_not_depend_on_the_batch_size(pictures: int, repeats: int, batch_size: int, accumulation: int) -> None:
+def test_the_number_of_views_does_not_depend_on_the_batch_size(
+    pictures: int, repeats: int, batch_size: int, accumulation: int
+) -> None:
     made = planned(pictures, repeats, training__batch_size=batch_size, training__gradient_accumulation=accumulation)
     wanted = sample_views(pictures, "character")
     per_step = batch_size * accumulation
@@ -88,7 +91,7 @@ def test_versions_and_samples_are_spread_and_end_at_the_last_step(pictures: int,
 @given(st.integers(1, 100), st.integers(1, 5000))
 def test_gaps_between_versions_differ_by_one_step_at_most(count: int, steps: int) -> None:
     due = (0, *spread(count, steps))
-    gaps = {after - before for before, after in zip(due, due[1:], strict=False)}
+    gaps = {after - before for before, after in itertools.pairwise(due)}
     assert max(gaps) - min(gaps) <= 1
 
 

@@ -61,7 +61,9 @@ def test_offline_it_says_so_at_once(cache: Path, on_progress) -> None:
     assert "someone/other-model" in error.what and "models/checkpoints" in error.todo
 
 
-@pytest.mark.parametrize("lost", ["unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors", "vae/config.json"])
+@pytest.mark.parametrize(
+    "lost", ["unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors", "vae/config.json"]
+)
 def test_an_interrupted_download_does_not_count_as_a_model(cache: Path, lost: str) -> None:
     (cache / lost).unlink()
     with pytest.raises(ModelError) as caught:
@@ -114,7 +116,12 @@ class Hub(BaseHTTPRequestHandler):
         if "/tree/" in path:
             files = [file for file in sorted(self.folder.rglob("*")) if file.is_file()]
             rows = [
-                {"type": "file", "path": file.relative_to(self.folder).as_posix(), "size": file.stat().st_size, "oid": digest(file)}
+                {
+                    "type": "file",
+                    "path": file.relative_to(self.folder).as_posix(),
+                    "size": file.stat().st_size,
+                    "oid": digest(file),
+                }
                 for file in files
             ]
             return self.answer(200, json.dumps(rows).encode(), Content_Type="application/json")

@@ -179,7 +179,9 @@ def test_a_single_file_is_the_same_model(model, folder: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("kind", ["folder", "file"])
 def test_a_v_prediction_model_is_known_as_one(tmp_path: Path, kind: str) -> None:
     make = tiny_sd1 if kind == "folder" else tiny_sd1_single_file
-    loaded = load_model(make(tmp_path / ("v" if kind == "folder" else "v.safetensors"), prediction_type="v_prediction"), CPU, torch.float32)
+    loaded = load_model(
+        make(tmp_path / ("v" if kind == "folder" else "v.safetensors"), prediction_type="v_prediction"), CPU, torch.float32
+    )
     assert loaded.prediction_type == "v_prediction"
 
 

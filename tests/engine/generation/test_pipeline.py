@@ -85,7 +85,10 @@ def test_without_guidance_the_negative_prompt_counts_for_nothing(model: Family) 
 
 def test_guidance_zero_is_the_negative_prompt_alone(model: Family) -> None:
     torch.testing.assert_close(
-        draw(model, "a red cat", "a green house", guidance_scale=0), draw(model, "a green house", guidance_scale=1), rtol=0, atol=1e-5
+        draw(model, "a red cat", "a green house", guidance_scale=0),
+        draw(model, "a green house", guidance_scale=1),
+        rtol=0,
+        atol=1e-5,
     )
 
 

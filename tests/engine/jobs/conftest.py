@@ -58,7 +58,7 @@ def supervisor(workspace: Workspace) -> Iterator[Supervisor]:
 def until() -> Callable[..., object]:
     """Waits for something to become true."""
 
-    def wait(condition: Callable[[], object], seconds: float = 20) -> object:
+    def wait(condition: Callable[[], object], seconds: float = 60) -> object:
         deadline = time.monotonic() + seconds
         while not (found := condition()):
             assert time.monotonic() < deadline, "it did not happen in time"

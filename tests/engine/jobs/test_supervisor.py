@@ -34,7 +34,7 @@ def state(workspace: Workspace, job: Job) -> str:
 
 def running_run(workspace: Workspace, supervisor: Supervisor, settings: Settings, until: Until) -> Job:
     """A run that a worker process has brought to its second step."""
-    job = actions.start_training(settings(**{"training.max_steps": 400, "output.comment": "slow"}), workspace)
+    job = actions.start_training(settings(**{"training.max_steps": 150, "output.comment": "slow"}), workspace)
     supervisor.ensure_worker()
     log = EventLog(run_folder.locate(workspace, job))
     until(lambda: fold(log.read()).step >= 2)
@@ -50,10 +50,10 @@ def test_a_worker_is_started_once_and_woken_within_a_second(workspace: Workspace
     first = actions.start_generation(GenerateConfig(prompt="first", seed=1), workspace)
     until(lambda: state(workspace, first) == "done")
     time.sleep(0.2)  # it sleeps again
-    began = time.monotonic()
     job = actions.start_generation(GenerateConfig(prompt="a cat", seed=1), workspace)
     until(lambda: state(workspace, job) == "done")
-    assert time.monotonic() - began < 1
+    job = open_store(workspace.database).get(job.id)
+    assert (job.started or 0) - job.created < 1
     assert oct((workspace.root / "worker-auto.lock").stat().st_mode)[-3:] == "600", "the token is the owner's"
 
 
@@ -95,7 +95,7 @@ def test_a_killed_worker_loses_its_run_which_goes_on_when_resumed(
     actions.resume(job, workspace)
     until(lambda: state(workspace, job) == "done")
     events = EventLog(folder).read()
-    assert [step for step, _ in fold(events).losses] == list(range(1, 401))
+    assert [step for step, _ in fold(events).losses] == list(range(1, 151))
     resumed = next(event for event in events if event["type"] == "resumed")
     assert resumed["attempt"] == 2 and resumed["step"] in (lost_at, lost_at + 1), "the state may be a step ahead of the log"
 

@@ -1,0 +1,78 @@
+"""What a benchmark hands back, and how it is shown: one table, and the same as JSON. Says what it ran on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from engine.workspace import atomic_write
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured number.
+
+    Attributes:
+        values: every single measurement, in the order in which they were made.
+        goal: the most that is wanted, None where the number is for comparison only.
+    """
+
+    name: str
+    values: tuple[float, ...]
+    unit: str = "s"
+    goal: float | None = None
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def spread(self) -> str:
+        """Lowest to highest."""
+        return f"{min(self.values):.3g} - {max(self.values):.3g}" if len(self.values) > 1 else ""
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that a call takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def ratio(name: str, ours: Sequence[float], theirs: Sequence[float], goal: float | None = None) -> Row:
+    """Ours over theirs, of the medians."""
+    return Row(name, (statistics.median(ours) / statistics.median(theirs),), "x", goal)
+
+
+def machine() -> dict[str, object]:
+    """What it runs on, and how busy that is."""
+    from engine.device import device_facts
+
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {
+        **device_facts(),
+        "cores": os.cpu_count(),
+        "load": busy,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def show(title: str, rows: Sequence[Row], on: dict[str, object]) -> None:
+    print(f"\n{title} on {on['name']}, {on['threads']} threads of {on['cores']} cores, torch {on['torch']}, load {on['load']}\n")
+    print(f"{'':44}{'median':>10} {'':4} {'spread':>18} {'goal':>8}")
+    for row in rows:
+        goal = "" if row.goal is None else f"{row.goal:g}"
+        print(f"{row.name:44}{row.median:10.3f} {row.unit:4} {row.spread:>18} {goal:>8}")
+
+
+def write(path: Path, title: str, rows: Sequence[Row], on: dict[str, object]) -> None:
+    data = {"benchmark": title, "machine": on, "rows": [{**asdict(row), "median": row.median} for row in rows]}
+    with atomic_write(path, "w") as stream:
+        json.dump(data, stream, indent=1)

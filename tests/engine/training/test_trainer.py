@@ -1,0 +1,269 @@
+"""Runs of a tiny Stable Diffusion: what they learn, what they tell, what they write, and what they leave alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.adapters.network import Network
+from engine.config.train import TrainConfig
+from engine.errors import ConfigError, DatasetError, EngineError
+from engine.families.sd import StableDiffusion
+from engine.training.events import Checkpoint, Done, Event, Phase, Sample, Started, Step, Warned
+from engine.training.optimization import Optimization
+from engine.training.trainer import MOST_LOST, SAVE_SECONDS, SAVE_SHARE, Trainer, save_interval
+from engine.workspace import Workspace
+from tests.support.runs import Outcome, config_of, make_pets, same, train
+from tests.support.tiny import tiny_parts, tiny_sd1
+
+# ---- what a run tells ----
+
+
+def test_events_come_in_order(straight: Outcome) -> None:
+    told = [event.name if isinstance(event, Phase) else event.type for event in straight.events]
+    runs = [name for index, name in enumerate(told) if index == 0 or told[index - 1] != name]
+    around = ["sampling", "sample", "training"]
+    assert runs == [
+        "scanning", "loading", "latents", "started", *around, "step", "checkpoint", "step", "checkpoint", *around, "done",
+    ]  # fmt: skip
+
+
+def test_events_hold_what_happened(straight: Outcome) -> None:
+    (started,) = straight.of(Started)
+    assert (started.steps, started.pictures, started.steps_per_epoch, started.device, started.precision) == (5, 3, 1, "cpu", "no")
+    assert started.modules == {"unet": len(unet_modules(straight)), "text_encoder": 18}
+    assert started.parameters == sum(t.numel() for name, t in straight.tensors.items() if not name.endswith(".alpha"))
+    steps = straight.of(Step)
+    assert [step.step for step in steps] == [1, 2, 3, 4, 5]
+    assert all(math.isfinite(step.loss) and step.grad_norm > 0 and step.seconds > 0 and step.learning_rate > 0 for step in steps)
+    assert [checkpoint.step for checkpoint in straight.of(Checkpoint)] == [2, 5]
+    assert [(sample.step, sample.index) for sample in straight.of(Sample)] == [(0, 0), (5, 0)]
+    for file in [*straight.of(Sample), *straight.of(Checkpoint)]:
+        assert (straight.trainer.folder / file.file).is_file()
+    assert straight.of(Done) == [straight.events[-1]] and straight.events[-1].file == "straight.safetensors"  # type: ignore[attr-defined]
+    for event in straight.events:
+        json.dumps(event.to_dict(), allow_nan=False)
+
+
+def test_samples_of_a_prompt_start_from_the_same_noise_and_show_the_learning(straight: Outcome) -> None:
+    before, after = straight.of(Sample)
+    assert before.seed == after.seed == 1
+    files = [(straight.trainer.folder / sample.file).read_bytes() for sample in (before, after)]
+    assert files[0] != files[1]
+
+
+# ---- what it writes ----
+
+
+def unet_modules(outcome: Outcome) -> set[str]:
+    return {name.partition(".")[0] for name in outcome.tensors if name.startswith("lora_unet_")}
+
+
+def test_the_file_holds_every_module_whole(straight: Outcome) -> None:
+    modules = {name.partition(".")[0] for name in straight.tensors}
+    assert {name.split("_")[1] for name in modules} == {"unet", "te"}
+    suffixes = {"lora_down.weight", "lora_up.weight", "alpha"}
+    assert {f"{module}.{suffix}" for module in modules for suffix in suffixes} == set(straight.tensors)
+    convolutions = {name for name, tensor in straight.tensors.items() if tensor.ndim == 4 and tensor.shape[-1] == 3}
+    assert convolutions and all("resnets" in name or "samplers" in name for name in convolutions)
+
+
+def test_the_last_version_is_the_finished_file(straight: Outcome) -> None:
+    last = straight.trainer.folder / straight.of(Checkpoint)[-1].file
+    assert same(Outcome(straight.trainer, [], last).tensors, straight.tensors)
+
+
+KOHYA = """
+v2 base_model_version network_module network_dim network_alpha network_args
+session_id training_started_at training_finished_at output_name learning_rate text_encoder_lr unet_lr num_train_images
+num_validation_images num_reg_images num_batches_per_epoch num_epochs epoch steps gradient_checkpointing gradient_accumulation_steps
+max_train_steps lr_warmup_steps lr_scheduler network_dropout mixed_precision full_fp16 clip_skip max_token_length cache_latents seed
+lowram noise_offset multires_noise_iterations multires_noise_discount adaptive_noise_scale zero_terminal_snr training_comment
+sd_scripts_commit_hash optimizer max_grad_norm caption_dropout_rate caption_dropout_every_n_epochs caption_tag_dropout_rate
+face_crop_aug_range prior_loss_weight min_snr_gamma scale_weight_norms ip_noise_gamma debiased_estimation loss_type fp8_base
+batch_size_per_device total_batch_size resolution color_aug flip_aug random_crop shuffle_caption enable_bucket bucket_no_upscale
+min_bucket_reso max_bucket_reso keep_tokens dataset_dirs reg_dataset_dirs tag_frequency bucket_info
+sd_model_name sd_model_hash new_sd_model_hash
+"""
+"""What Kohya's trainer writes for a folder dataset, each behind `ss_`."""
+
+
+def test_metadata_has_every_key_that_kohyas_trainer_writes(straight: Outcome) -> None:
+    assert {f"ss_{name}" for name in KOHYA.split()} <= set(straight.metadata)
+
+
+def test_metadata_tells_what_the_run_was(straight: Outcome) -> None:
+    told = straight.metadata
+    expected = {
+        "ss_base_model_version": "sd_v1", "ss_network_module": "networks.lora", "ss_network_dim": "2", "ss_network_alpha": "2.0",
+        "ss_output_name": "straight", "ss_steps": "5", "ss_max_train_steps": "5", "ss_epoch": "5", "ss_num_epochs": "5",
+        "ss_num_train_images": "3", "ss_num_batches_per_epoch": "2", "ss_batch_size_per_device": "2", "ss_total_batch_size": "4",
+        "ss_gradient_accumulation_steps": "2", "ss_seed": "5", "ss_learning_rate": "0.01", "ss_unet_lr": "0.01",
+        "ss_text_encoder_lr": "5e-05", "ss_lr_scheduler": "cosine", "ss_mixed_precision": "no", "ss_resolution": "64,64",
+        "ss_flip_aug": "True", "ss_shuffle_caption": "True", "ss_keep_tokens": "1", "ss_caption_dropout_rate": "0.3",
+        "ss_network_dropout": "0.2", "ss_sd_model_name": "tiny", "ss_clip_skip": "None", "modelspec.trigger_phrase": "mofumo",
+        "modelspec.architecture": "stable-diffusion-v1/lora", "modelspec.prediction_type": "epsilon", "modelspec.resolution": "64x64",
+    }  # fmt: skip
+    assert {name: told.get(name) for name in expected} == expected
+    assert json.loads(told["ss_network_args"]) == {"conv_dim": "2", "conv_alpha": "2"}
+    assert json.loads(told["ss_dataset_dirs"]) == {"1_mofumo": {"n_repeats": 1, "img_count": 3}}
+    assert json.loads(told["ss_tag_frequency"])["1_mofumo"]["a red cat"] == 3
+    assert json.loads(told["ss_bucket_info"])["buckets"] == {"0": {"resolution": [64, 64], "count": 3}}
+    assert float(told["ss_training_started_at"]) < float(told["ss_training_finished_at"])
+    assert len(told["ss_new_sd_model_hash"]) == len(told["sshs_model_hash"]) == 64
+    assert not any(str(straight.trainer.workspace.root) in value for value in told.values()), "no path of this machine"
+
+
+# ---- what it leaves alone ----
+
+
+def test_the_base_model_is_bit_identical_afterwards(straight: Outcome) -> None:
+    untouched = tiny_parts()
+    for name, part in straight.trainer.model.components.items():
+        assert same(dict(part.state_dict()), dict(untouched[name].state_dict())), name
+        assert not any("forward" in vars(layer) for layer in part.modules()), "no shadow is left"
+
+
+@pytest.mark.parametrize(("unet", "text"), [(True, False), (False, True)])
+def test_only_what_is_asked_for_is_trained(workspace: Workspace, folder: Path, unet: bool, text: bool) -> None:
+    config = config_of(
+        adapter__train_unet=unet, adapter__train_text_encoder=text, adapter__targets="attention", output__name=folder.name
+    )
+    outcome = train(workspace, folder, config)
+    assert {name.split("_")[1] for name in outcome.tensors} == {"unet" if unet else "te"}
+    ups = [tensor for name, tensor in outcome.tensors.items() if name.endswith("lora_up.weight")]
+    assert any(tensor.abs().max() > 0 for tensor in ups), "something was learnt"
+    assert all("attn" in name for name in outcome.tensors if unet)
+    assert outcome.metadata["ss_unet_lr"] == ("0.01" if unet else "None")
+
+
+# ---- what it learns ----
+
+
+@pytest.mark.parametrize("model", ["tiny", "tiny-v"])
+def test_the_loss_falls_on_one_picture(workspace: Workspace, folder: Path, model: str) -> None:
+    config = config_of(
+        model__path=model, dataset__folder="one", training__max_steps=24, training__learning_rate=3e-2, training__schedule="constant",
+        adapter__rank=8, adapter__conv_rank=8, output__name=folder.name,
+    )  # fmt: skip
+    outcome = train(workspace, folder, config)
+    losses = [step.loss for step in outcome.of(Step)]
+    assert sum(losses[-6:]) < 0.9 * sum(losses[:6])
+    assert outcome.metadata["modelspec.prediction_type"] == ("epsilon" if model == "tiny" else "v")
+    assert outcome.of(Started)[0].pictures == 1
+
+
+def stepped(
+    model: StableDiffusion, config: TrainConfig, batches: list[int], checkpointing: bool = False
+) -> list[tuple[float, float]]:
+    """(loss, gradient norm) of three steps over the same two pictures, cut into batches of these sizes."""
+    from engine.training.batches import Batch
+
+    network = Network.create("lora", config.adapter, model.components, model.targets(config.adapter), 0)
+    optimization = Optimization(config.training, model, network, torch.float32, 3)
+    latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    whole = Batch(latents, ["a red cat", "a green house"])
+    cuts = [(sum(batches[:i]), sum(batches[: i + 1])) for i in range(len(batches))]
+    parts = [Batch(whole.latents[a:b], whole.captions[a:b]) for a, b in cuts]
+    if checkpointing:
+        model.unet.enable_gradient_checkpointing()  # type: ignore[operator]
+    network.insert(model.components)
+    try:
+        steps = [optimization.take_step(parts, lambda captions: model.encode_tokens(captions, 1)) for _ in range(3)]
+    finally:
+        network.remove()
+        model.unet.disable_gradient_checkpointing()  # type: ignore[operator]
+    return [(step.loss, step.grad_norm) for step in steps]
+
+
+def test_neither_cutting_a_batch_nor_checkpointing_changes_the_steps(straight: Outcome) -> None:
+    config, model = config_of(adapter__conv_rank=2), straight.trainer.model
+    whole = stepped(model, config, [2])  # type: ignore[arg-type]
+    assert len({loss for loss, _ in whole}) == 3
+    for other in (stepped(model, config, [1, 1]), stepped(model, config, [2], checkpointing=True)):  # type: ignore[arg-type]
+        assert [value for pair in other for value in pair] == pytest.approx([value for pair in whole for value in pair], rel=1e-5)
+    dropping = config_of(adapter__dropout=0.5)
+    dropped = stepped(model, dropping, [2])  # type: ignore[arg-type]
+    assert stepped(model, dropping, [2], checkpointing=True) == pytest.approx(dropped, rel=1e-5)  # type: ignore[arg-type]
+
+
+def test_mixed_precision_runs_and_keeps_the_adapter_exact(workspace: Workspace, folder: Path) -> None:
+    outcome = train(workspace, folder, config_of(training__precision="bfloat16", output__name=folder.name))
+    assert outcome.of(Started)[0].precision == outcome.metadata["ss_mixed_precision"] == "bf16"
+    assert all(math.isfinite(step.loss) for step in outcome.of(Step))
+    coarse = [t for t in outcome.tensors.values() if torch.equal(t, t.bfloat16().float()) and t.numel() > 8 and t.abs().max() > 0]
+    assert not coarse, "parameters are float32"
+
+
+# ---- bad input ----
+
+
+def test_a_broken_picture_is_named_and_left_out(workspace: Workspace, folder: Path) -> None:
+    inside = make_pets(workspace.root / "datasets" / folder.name, 3) / "1_mofumo"
+    (inside / "1.png").write_bytes((inside / "1.png").read_bytes()[:-200])
+    outcome = train(
+        workspace,
+        folder,
+        config_of(dataset__folder=folder.name, training__epochs=1, training__max_steps=None, output__name=folder.name),
+    )
+    (warning,) = outcome.of(Warned)
+    assert "1.png" in warning.text and outcome.of(Started)[0].pictures == 2
+
+
+def test_nothing_but_broken_pictures_is_an_error(workspace: Workspace, folder: Path) -> None:
+    inside = make_pets(workspace.root / "datasets" / folder.name, 1) / "1_mofumo"
+    (inside / "0.png").write_bytes((inside / "0.png").read_bytes()[:-200])
+    with pytest.raises(DatasetError) as caught:
+        train(workspace, folder, config_of(dataset__folder=folder.name, output__name=folder.name))
+    assert caught.value.code == "dataset.nothing_left" and caught.value.values["field"] == "dataset.folder"
+
+
+def test_a_sample_size_that_cannot_be_drawn_is_told_before_anything_is_encoded(workspace: Workspace, folder: Path) -> None:
+    events: list[Event] = []
+    with pytest.raises(ConfigError) as caught:
+        train(workspace, folder, config_of(samples__width=100, output__name=folder.name), lambda _, event: events.append(event))
+    assert caught.value.values["field"] == "samples.width" and "latents" not in [event.name for event in events]  # type: ignore[attr-defined]
+
+
+def test_a_run_whose_loss_is_no_number_ends_before_a_broken_file_is_written(workspace: Workspace, folder: Path) -> None:
+    parts_folder = tiny_sd1(workspace.root / "models" / "checkpoints" / "tiny-broken")
+    from safetensors.torch import load_file, save_file
+
+    file = parts_folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    weights["conv_out.bias"].fill_(math.nan)
+    save_file(weights, file, {"format": "pt"})
+    seen: list[Event] = []
+    with pytest.raises(EngineError) as caught:
+        train(
+            workspace,
+            folder,
+            config_of(model__path="tiny-broken", training__max_steps=9, output__name=folder.name),
+            lambda _, e: seen.append(e),
+        )
+    assert caught.value.code == "training.diverged" and caught.value.values["step"] == 5
+    assert len([event for event in seen if isinstance(event, Warned)]) == 5
+    assert not (workspace.loras / f"{folder.name}.safetensors").exists()
+
+
+# ---- when the state is saved ----
+
+
+@pytest.mark.parametrize(("cost", "seconds"), [(0.0, SAVE_SECONDS), (0.1, SAVE_SECONDS), (0.4, 40.0), (30.0, MOST_LOST)])
+def test_saving_takes_little_of_the_time_and_a_crash_little_of_the_work(cost: float, seconds: float) -> None:
+    assert save_interval(cost) == pytest.approx(seconds)
+    assert SAVE_SHARE == 0.01 and MOST_LOST == 60
+
+
+def test_an_error_between_two_steps_saves_the_steps_done(workspace: Workspace, folder: Path) -> None:
+    trainer = Trainer(config_of(training__max_steps=9, output__name=folder.name), folder, workspace)
+    events = trainer.run()
+    while not (isinstance(event := next(events), Step) and event.step == 2):
+        pass
+    with pytest.raises(OSError, match="disk"):
+        events.throw(OSError("the disk is full"))  # type: ignore[attr-defined]
+    assert json.loads((folder / "state" / "state.json").read_text())["step"] == 2

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import gradio as gr
+import pytest
+from annotated_types import Ge, Le
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import Field as PydanticField
+
+from engine.config.field import Field, Section, Ui
+from engine.config.generate import GenerateConfig
+from engine.config.load import validate
+from engine.config.train import TrainConfig
+from engine.errors import EngineError
+from webui import i18n
+from webui.forms import INVALID, Form, from_widget, keyed, to_widget
+
+
+def whole(name: str, model: type, scope: str = "", **options: Any) -> Form:
+    """A form with every field placed."""
+    form = Form(name, model, scope, **options)
+    with gr.Blocks():
+        for key in form.fields:
+            form.place(key)
+    return form
+
+
+@pytest.fixture(scope="module")
+def train() -> Form[TrainConfig]:
+    return whole("train", TrainConfig)
+
+
+def value_of(field: Field) -> st.SearchStrategy:
+    """Values a field allows."""
+    if field.choices:
+        return st.sampled_from(field.choices)
+    if field.type is bool:
+        return st.booleans()
+    if field.type is list:
+        return st.lists(st.text("abc 日本", min_size=1).map(str.strip).filter(bool), max_size=3)
+    if field.type is str:
+        return st.text("abc/日本 -", max_size=20)
+    low, high = field.minimum or 0, field.maximum or 10
+    number = st.integers(int(low), int(high)) if field.type is int else st.floats(low, high, allow_nan=False)
+    return st.none() | number if field.optional else number
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_every_field_comes_back_from_its_component(data: st.DataObject) -> None:
+    for model in (TrainConfig, GenerateConfig):
+        for field in keyed(model).values():
+            value = data.draw(value_of(field))
+            assert from_widget(field, to_widget(field, value)) == pytest.approx(value, rel=1e-5) if isinstance(value, float) else value
+
+
+def test_defaults_survive_the_form(train: Form[TrainConfig]) -> None:
+    values = train.values(TrainConfig())
+    assert train.check(values, "en").config == TrainConfig()
+
+
+def test_a_config_survives_the_form(train: Form[TrainConfig]) -> None:
+    data = {"training": {"max_steps": 150, "learning_rate": 2e-3}, "samples": {"prompts": ["a", "b"]}, "output": {"name": "x"}}
+    config = validate(TrainConfig, data)
+    assert train.check(train.values(config), "en").config == config
+
+
+def test_every_field_but_the_version_has_a_component(train: Form[TrainConfig]) -> None:
+    paths = {field.path for field in train.fields.values()}
+    assert {"model.path", "dataset.kind", "adapter.rank", "training.optimizer.weight_decay", "output.comment"} <= paths
+    assert "version" not in paths
+    assert {component.elem_id for component in train.inputs} >= {"train-training-learning_rate", "train-training-optimizer-weight_decay"}
+
+
+@pytest.mark.parametrize("code", ["en", "ja"])
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("training.learning_rate", 99, "10"),
+        ("training.batch_size", 1.5, "256"),
+        ("training.batch_size", None, "1"),
+        ("training.max_steps", "many", "1,000,000"),
+    ],
+)
+def test_a_wrong_value_is_told_at_its_field(train: Form[TrainConfig], code: str, key: str, value: Any, expected: str) -> None:
+    values = train.values(TrainConfig())
+    values[train.keys.index(key)] = value
+    checked = train.check(values, code)
+    assert checked.config is None
+    assert list(checked.problems) == [key]
+    assert expected in checked.problems[key]
+    updates = dict(zip(train.keys, train.mark(checked.problems, []), strict=True))
+    assert updates[key]["elem_classes"] == [INVALID]
+    assert expected in updates[key]["info"]
+    assert [name for name, update in updates.items() if "info" in update] == [key]
+
+
+def test_a_contradiction_is_told_at_all_its_fields(train: Form[TrainConfig]) -> None:
+    values = train.values(TrainConfig())
+    values[train.keys.index("training.max_steps")] = "10"
+    values[train.keys.index("training.epochs")] = "2"
+    problems = train.check(values, "ja").problems
+    assert set(problems) == {"training.max_steps", "training.epochs"}
+    assert "どちらか一方" in problems["training.epochs"]
+
+
+def test_help_comes_back_when_a_problem_is_gone(train: Form[TrainConfig]) -> None:
+    updates = dict(zip(train.keys, train.mark({}, ["training.seed"]), strict=True))
+    assert updates["training.seed"]["elem_classes"] == []
+    assert updates["training.seed"]["info"].key == "training.seed.help"
+    assert "info" not in updates["training.epochs"]
+
+
+def test_an_engine_error_finds_its_field(train: Form[TrainConfig]) -> None:
+    error = EngineError("model.not_found", "There is no base model 'x'.", field="model.path", name="x")
+    assert list(train.problem_of(error, "en")) == ["model.path"]
+    assert list(train.problem_of(EngineError("disk.full", "The disk is full."), "en")) == [None]
+    assert train.headline({"model.path": "gone"}, "ja") == "ベースモデル (base model): gone"
+
+
+def test_empty_numbers_are_empty() -> None:
+    field = keyed(TrainConfig)["training.max_steps"]
+    assert to_widget(field, None) == ""
+    assert from_widget(field, " ") is None
+    assert from_widget(field, "12") == 12
+    assert from_widget(field, "1.5") == "1.5"
+
+
+# ---- several kinds in one section ----
+
+
+class Plain(Section):
+    kind: Literal["plain"] = "plain"
+    """How."""
+    rank: Annotated[int, Ge(1), Le(64), Ui()] = 4
+    """Size."""
+
+
+class Fancy(Section):
+    kind: Literal["fancy"] = "fancy"
+    """How."""
+    rank: Annotated[int, Ge(1), Le(8), Ui()] = 2
+    """Size."""
+    blocks: Annotated[int, Ge(1), Ui()] = 3
+    """Number."""
+
+
+class Choice(Section):
+    way: Annotated[Plain | Fancy, PydanticField(discriminator="kind")] = PydanticField(default_factory=Plain)
+    seed: Annotated[int, Ge(0), Ui()] = 1
+    """Noise."""
+
+
+@pytest.fixture()
+def union(monkeypatch: pytest.MonkeyPatch) -> Form[Choice]:
+    known = dict(i18n.table("en"))
+    for path in ("way.kind", "way.rank", "way.blocks", "seed"):
+        known |= {f"{path}.label": path, f"{path}.help": path}
+    monkeypatch.setattr(i18n, "table", lambda language: known)
+    monkeypatch.setattr("webui.forms.table", lambda language: known)
+    return whole("choice", Choice)
+
+
+def test_a_union_has_one_kind_and_the_fields_of_each(union: Form[Choice]) -> None:
+    assert union.keys == ["way.kind", "way.rank@plain", "way.rank@fancy", "way.blocks@fancy", "seed"]
+    assert union.fields["way.kind"].choices == ("plain", "fancy")
+
+
+def test_only_the_chosen_kind_is_read(union: Form[Choice]) -> None:
+    config = union.check(["fancy", 60, 7, 5, 2], "en").config
+    assert config == Choice(way=Fancy(rank=7, blocks=5), seed=2)
+    assert union.values(config) == ["fancy", 4, 7, 5, 2]
+    assert union.check(["plain", 60, 99, 5, 2], "en").config == Choice(way=Plain(rank=60), seed=2)
+
+
+def test_a_problem_of_a_kind_is_told_at_its_own_field(union: Form[Choice]) -> None:
+    assert list(union.check(["fancy", 60, 99, 5, 2], "en").problems) == ["way.rank@fancy"]
