@@ -18,7 +18,6 @@ from engine.errors import ConfigError, DatasetError, EngineError
 from engine.library import ModelFacts, find_model, model_facts
 from engine.workspace import Workspace, check_name
 
-
 BUCKET_FIELDS = {
     "bucket.below_minimum": "dataset.bucket_min",
     "bucket.above_maximum": "dataset.bucket_max",

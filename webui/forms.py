@@ -138,10 +138,8 @@ class Form(Generic[Model]):
         given = dict(zip(self.components, values, strict=True))
         flat = {}
         for key, value in given.items():
-            field = self.fields[key]
-            section = field.path.rpartition(".")[0]
-            if "@" not in key or given.get(f"{section}.kind") == field.kind:
-                flat[field.path] = from_widget(field, value)
+            if self._in_force(key, given):
+                flat[self.fields[key].path] = from_widget(self.fields[key], value)
         return nested(flat)
 
     def values(self, config: Model | Mapping[str, Any]) -> list[Any]:
@@ -156,17 +154,22 @@ class Form(Generic[Model]):
         except ConfigError as error:
             problems: dict[str | None, str] = {}
             for path, problem in error.values.get("problems", [("", explain(error, language).text)]):  # type: ignore[union-attr]
-                for key in self._keys_of(path, problem):
+                for key in self._keys_of(path, problem, values):
                     problems.setdefault(key, self._say(key, path, problem, language))
             return Checked(None, problems)
 
-    def _keys_of(self, path: str, problem: str) -> list[str | None]:
+    def _keys_of(self, path: str, problem: str, values: Sequence[Any]) -> list[str | None]:
         """The fields that a problem at `path` belongs to; a contradiction of a section belongs to all that it names."""
-        exact = [key for key in self.components if self.fields[key].path == path or path.startswith(f"{self.fields[key].path}.")]
-        inside = [
-            key for key in self.components if key.startswith(f"{path}.") and self.fields[key].path.rpartition(".")[2] in problem
-        ]
+        given = dict(zip(self.components, values, strict=True))
+        chosen = [key for key in self.components if self._in_force(key, given)]
+        exact = [key for key in chosen if path in (self.fields[key].path, _with_kind(self.fields[key]))]
+        inside = [key for key in chosen if key.startswith(f"{path}.") and self.fields[key].path.rpartition(".")[2] in problem]
         return list(exact or inside) or [None]
+
+    def _in_force(self, key: str, given: Mapping[str, Any]) -> bool:
+        """Whether a field belongs to the chosen kind of its section."""
+        field = self.fields[key]
+        return "@" not in key or given.get(f"{field.path.rpartition('.')[0]}.kind") == field.kind
 
     def _say(self, key: str | None, path: str, problem: str, language: str) -> str:
         own = f"text.problem.{path}"
@@ -198,6 +201,12 @@ class Form(Generic[Model]):
         key, problem = next(iter(problems.items()))
         name = t(f"{self.scope}{self.fields[key].path}.label", language) if key else ""
         return f"{name}: {problem}" if name else problem
+
+
+def _with_kind(field: Field) -> str:
+    """The path with the kind inside, as pydantic writes the place of a problem in a union."""
+    section, _, name = field.path.rpartition(".")
+    return f"{section}.{field.kind}.{name}"
 
 
 def _dig(data: Any, field: Field, of_kind: bool) -> Any:

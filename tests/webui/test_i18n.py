@@ -42,7 +42,9 @@ def test_every_word_has_the_same_blanks(code: str) -> None:
     def blanks(text: str) -> set[str]:
         return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 
-    assert [key for key, text in words(code).items() if key.startswith("text.") and blanks(text) != blanks(table("en")[key])] == []
+    assert [
+        key for key, text in words(code).items() if key.startswith("text.") and blanks(text) != blanks(table("en")[key])
+    ] == []
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -72,7 +74,11 @@ def codes() -> set[str]:
             if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
                 called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
                 code = node.args[0].value
-                if (called.endswith("Error") or called == "Finding") and isinstance(code, str) and re.fullmatch(r"\w+\.\w+", code):
+                if (
+                    (called.endswith("Error") or called == "Finding")
+                    and isinstance(code, str)
+                    and re.fullmatch(r"\w+\.\w+", code)
+                ):
                     found.add(code)
     return found
 

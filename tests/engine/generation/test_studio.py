@@ -20,11 +20,11 @@ from engine.formats.adapter_writer import write_adapter
 from engine.formats.hashes import adapter_hash, model_hashes
 from engine.formats.infotext import parse_infotext, read_infotext_from_image
 from engine.generation.samplers import infotext_names, sampler_name
-from engine.generation.studio import NETWORKS_KEPT, Picture, Studio, render
+from engine.generation.studio import Picture, Studio, render
 from engine.workspace import Workspace
 from tests.support.tiny import tiny_sd1
 
-OPTIONS = LoraOptions(rank=2, alpha=2, conv_rank=2, train_text_encoder=True)
+OPTIONS = LoraOptions(rank=2, alpha=2, train_text_encoder=True)
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +99,13 @@ def test_after_all_adapters_are_gone_the_model_is_bit_identical(studio: Studio) 
     add_lora(studio, "mine", 1)
     add_lora(studio, "other", 2)
     (plain,) = make(studio, "a red cat")
-    weights = model_in(studio).weights_key, [p.clone() for p in model_in(studio).unet.parameters()]
+    weights = model_in(studio).weights_key, [p.clone() for p in model_in(studio).components["unet"].parameters()]
     for tags in ("<lora:mine>", "<lora:other:-2><lora:mine:0.3>", "<lora:other:0:1.5>"):
         make(studio, f"a red cat {tags}")
     (after,) = make(studio, "a red cat")
     assert same(plain, after)
     assert weights[0] == model_in(studio).weights_key
-    assert all(map(torch.equal, weights[1], model_in(studio).unet.parameters()))
+    assert all(map(torch.equal, weights[1], model_in(studio).components["unet"].parameters()))
 
 
 def test_the_two_strengths_go_where_they_belong(studio: Studio) -> None:
@@ -114,7 +114,7 @@ def test_the_two_strengths_go_where_they_belong(studio: Studio) -> None:
     assert len({pixels(picture).tobytes() for picture in made.values()}) == 4
     report = made["1:0"].adapters[0]
     assert (report["name"], report["text_encoder"], report["unet"]) == ("mine", 1.0, 0.0)
-    assert (report["matched"], report["unmatched"], report["total"]) == (295, [], 295)
+    assert (report["matched"], report["unmatched"], report["total"]) == (210, [], 210)
 
 
 def test_the_order_of_tags_does_not_matter_and_a_tag_twice_counts_twice(studio: Studio) -> None:
@@ -141,12 +141,13 @@ def test_a_retrained_file_under_the_same_name_is_never_stale(studio: Studio) -> 
     assert same(first, again) and file.stat().st_mtime_ns != time
 
 
-def test_only_so_many_adapters_stay_in_memory(studio: Studio) -> None:
+def test_only_so_many_adapters_stay_in_memory(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.generation.studio.NETWORKS_KEPT", 2)
     file = add_lora(studio, "mine")
-    for number in range(NETWORKS_KEPT + 2):
+    for number in range(3):
         os.utime(file, ns=(number, number))
         make(studio, "a<lora:mine>", steps=1, guidance_scale=1)
-    assert len(studio._networks) == NETWORKS_KEPT
+    assert len(studio._networks) == 2
 
 
 # ---- what cannot be honoured ----
@@ -189,8 +190,8 @@ def test_a_partial_match_is_in_force_and_counted(studio: Studio) -> None:
     write_adapter(studio.workspace.loras / "part.safetensors", tensors, {})
     (picture,) = make(studio, "a red cat <lora:part>")
     (problem,) = picture.problems
-    assert problem["code"] == "adapter.partly_matched" and problem["values"]["matched"] == "295"
-    assert picture.adapters[0]["unmatched"] == ["lora_unet_input_blocks_99_x"] and picture.adapters[0]["total"] == 296
+    assert problem["code"] == "adapter.partly_matched" and problem["values"]["matched"] == "210"
+    assert picture.adapters[0]["unmatched"] == ["lora_unet_input_blocks_99_x"] and picture.adapters[0]["total"] == 211
 
 
 def test_what_a_tag_asks_in_vain_is_said(studio: Studio) -> None:

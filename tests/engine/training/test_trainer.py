@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import DDPMScheduler
+from safetensors.torch import load_file, save_file
 
 from engine.adapters.network import Network
 from engine.config.train import TrainConfig
 from engine.errors import ConfigError, DatasetError, EngineError
 from engine.families.sd import StableDiffusion
+from engine.training.batches import Batch
 from engine.training.events import Checkpoint, Done, Event, Phase, Sample, Started, Step, Warned
 from engine.training.optimization import Optimization
 from engine.training.trainer import MOST_LOST, SAVE_SECONDS, SAVE_SHARE, Trainer, save_interval
@@ -144,15 +147,33 @@ def test_only_what_is_asked_for_is_trained(workspace: Workspace, folder: Path, u
 # ---- what it learns ----
 
 
+def denoising_loss(trainer: Trainer) -> float:
+    """Mean over eight noise levels on the first picture, with whatever is in the model, by other code than the trainer's."""
+    model, generator = trainer.model, torch.Generator().manual_seed(0)
+    latents = trainer.data.step_batches(1)[0].latents[:1].expand(8, -1, -1, -1)
+    noise, timesteps = torch.randn(latents.shape, generator=generator), torch.linspace(50, 950, 8).long()
+    scheduler = DDPMScheduler.from_config(model.scheduler_config)
+    noisy = scheduler.add_noise(latents, noise, timesteps)  # type: ignore[union-attr]
+    target = noise if model.prediction_type == "epsilon" else scheduler.get_velocity(latents, noise, timesteps)  # type: ignore[union-attr]
+    with torch.no_grad():
+        prediction = model.predict(noisy, timesteps, trainer.data.encode(["mofumo, a red cat, on a blue chair, number 0"] * 8))
+    return (prediction - target).pow(2).mean().item()
+
+
 @pytest.mark.parametrize("model", ["tiny", "tiny-v"])
-def test_the_loss_falls_on_one_picture(workspace: Workspace, folder: Path, model: str) -> None:
+def test_it_learns_its_one_picture(workspace: Workspace, folder: Path, model: str) -> None:
     config = config_of(
-        model__path=model, dataset__folder="one", training__max_steps=24, training__learning_rate=3e-2, training__schedule="constant",
-        adapter__rank=8, adapter__conv_rank=8, output__name=folder.name,
+        model__path=model, dataset__folder="one", training__max_steps=12, training__learning_rate=2e-2, training__schedule="constant",
+        adapter__rank=4, output__name=folder.name,
     )  # fmt: skip
     outcome = train(workspace, folder, config)
-    losses = [step.loss for step in outcome.of(Step)]
-    assert sum(losses[-6:]) < 0.9 * sum(losses[:6])
+    before = denoising_loss(outcome.trainer)
+    outcome.trainer.network.eval().insert(outcome.trainer.model.components)
+    after = denoising_loss(outcome.trainer)
+    assert after < 0.9 * before
+    if model == "tiny":  # with velocity the noise level of a step says more than what was learnt
+        losses = [step.loss for step in outcome.of(Step)]
+        assert sum(losses[-4:]) < 0.9 * sum(losses[:4])
     assert outcome.metadata["modelspec.prediction_type"] == ("epsilon" if model == "tiny" else "v")
     assert outcome.of(Started)[0].pictures == 1
 
@@ -161,9 +182,7 @@ def stepped(
     model: StableDiffusion, config: TrainConfig, batches: list[int], checkpointing: bool = False
 ) -> list[tuple[float, float]]:
     """(loss, gradient norm) of three steps over the same two pictures, cut into batches of these sizes."""
-    from engine.training.batches import Batch
-
-    network = Network.create("lora", config.adapter, model.components, model.targets(config.adapter), 0)
+    network = Network.create("lora", config.adapter, model.components, model.targets(config.adapter), 0).to(model.dtype)
     optimization = Optimization(config.training, model, network, torch.float32, 3)
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     whole = Batch(latents, ["a red cat", "a green house"])
@@ -231,8 +250,6 @@ def test_a_sample_size_that_cannot_be_drawn_is_told_before_anything_is_encoded(w
 
 def test_a_run_whose_loss_is_no_number_ends_before_a_broken_file_is_written(workspace: Workspace, folder: Path) -> None:
     parts_folder = tiny_sd1(workspace.root / "models" / "checkpoints" / "tiny-broken")
-    from safetensors.torch import load_file, save_file
-
     file = parts_folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights = load_file(file)
     weights["conv_out.bias"].fill_(math.nan)
