@@ -47,7 +47,7 @@ def _connect(page: gr.Blocks, tabs: gr.Tabs, heads: tuple, parts: tuple) -> None
     lora_tab.select(train.load, None, train.load_outputs, **quiet)
     refresh = (pictures.refresh, pictures.refresh_inputs, pictures.refresh_outputs)
     generate_tab.select(*refresh, **quiet)
-    train.panel.timer.tick(*refresh, **quiet)
+    train.panel.ticked.then(*refresh, **quiet)  # after it, so that the look that sees the end also finds the new file
     runs_tab.select(history.refresh, history.refresh_inputs, history.refresh_outputs, **quiet)
     library_tab.select(shelf.refresh, None, shelf.refresh_outputs, **quiet)
     settings_tab.select(choices.fill, None, choices.fill_outputs, **quiet)

@@ -40,11 +40,12 @@ def serve(options: argparse.Namespace) -> int:
     # Gradio reads this when it is imported
     os.environ["GRADIO_TEMP_DIR"] = str(workspace.cache / "gradio")
     supervisor = Supervisor(workspace)
-    supervisor.ensure_worker()
+    supervisor.reap()
     page = None
     try:
         page, address = _launch(workspace, supervisor, options)
         print(f"LoRA Atelier is ready: {address}", flush=True)
+        _keep_worker(supervisor)  # only now: its imports would slow down the start of the page
         if not options.no_browser:
             webbrowser.open(address)
         while not ended.wait(SECONDS_BETWEEN_LOOKS):
@@ -87,6 +88,7 @@ def _launch(workspace: Workspace, supervisor: Supervisor, options: argparse.Name
 
     from webui.app import build
     from webui.context import Context
+    from webui.early import EarlyScript
     from webui.guard import Guard, Hosts
 
     guest = options.guest_auth[0] if options.guest_auth else None
@@ -94,9 +96,9 @@ def _launch(workspace: Workspace, supervisor: Supervisor, options: argparse.Name
     hosts = Hosts([*options.allow_host, *(_own_names() if options.listen else [])], any_address=options.listen)
     page = build(context)
     page.queue(api_open=False, default_concurrency_limit=8, max_size=64)
-    guard = [Middleware(Guard, hosts=hosts)]  # type: ignore[arg-type]
+    outer = [Middleware(Guard, hosts=hosts), Middleware(EarlyScript, script=script(options.lang))]  # type: ignore[arg-type]
     _, address, public = page.launch(
-        **settings(workspace, options), app_kwargs={"middleware": guard, "docs_url": None, "redoc_url": None, "openapi_url": None}
+        **settings(workspace, options), app_kwargs={"middleware": outer, "docs_url": None, "redoc_url": None, "openapi_url": None}
     )
     if public:
         hosts.allow(urlsplit(public).hostname or "")
@@ -124,17 +126,20 @@ def settings(workspace: Workspace, options: argparse.Namespace) -> dict[str, Any
         "allowed_paths": [str(folder.resolve()) for folder in served],
         "blocked_paths": [str((workspace.root / name).resolve()) for name in inner],
         "max_file_size": MAX_UPLOAD,
-        "theme": theme(), "css_paths": ASSETS / "style.css", "head": head(options.lang),
+        "theme": theme(), "css_paths": ASSETS / "style.css",
         "favicon_path": ASSETS / "favicon.svg",
         "i18n": gr.I18n(**{code: browser_table(code) for code in LANGUAGES}),
     }  # fmt: skip
 
 
-def head(language: str | None) -> str:
-    """What stands in the page's head: the choice of language and colours before Gradio starts, and the shortcuts."""
-    script = (ASSETS / "shortcuts.js").read_text(encoding="utf-8")
+def script(language: str | None) -> str:
+    """What runs in the browser before Gradio: the choice of language and colours, then the shortcuts.
+
+    Args:
+        language: `--lang`, or None for the browser's.
+    """
     forced = f'"{language}"' if language else "null"
-    return f"<script>window.atelierForced = {forced};\n{script}</script>"
+    return f"window.atelierForced = {forced};\n" + (ASSETS / "shortcuts.js").read_text(encoding="utf-8")
 
 
 def _own_names() -> list[str]:

@@ -59,7 +59,7 @@ def parse(text: str) -> Any:
         ValueError: it is no YAML, or uses more of YAML than settings need.
     """
     try:
-        return yaml.load(text, _Loader)  # a SafeLoader
+        return _Loader(text).get_single_data()
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(" ".join(str(error).split())[:300] or "it is nested too deeply") from None
 

@@ -67,7 +67,7 @@ def _fetch(hub_id: str, on_progress: Callable[[int, int], None]) -> Path:
     try:
         files = snapshot_download(hub_id, allow_patterns=WANTED, ignore_patterns=UNWANTED, dry_run=True)
     except DryRunError as error:
-        raise error.__cause__ if isinstance(error.__cause__, OSError) else error  # gated, not found, ...
+        raise (error.__cause__ if isinstance(error.__cause__, OSError) else error) from None  # gated, not found, ...
     done, total = 0, sum(file.file_size or 0 for file in files)
     for file in files:
         on_progress(done, total)

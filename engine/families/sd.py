@@ -48,14 +48,14 @@ class StableDiffusion(Family):
     base_version = "sd_v1"
 
     def __init__(
-        self, facts: ModelFacts, tokenizer: CLIPTokenizer, text_encoder: nn.Module, unet: nn.Module, vae: nn.Module,
+        self, facts: ModelFacts, tokenizer: CLIPTokenizer, text_encoder: Any, unet: Any, vae: Any,
         scheduler_config: dict[str, Any], device: torch.device, dtype: torch.dtype,
     ) -> None:  # fmt: skip
         self.facts, self.device, self.dtype = facts, device, dtype
         self.tokenizer, self.scheduler_config = tokenizer, dict(scheduler_config)
-        self.text_encoder, self.unet, self.vae = (
-            part.eval().requires_grad_(False).to(device) for part in (text_encoder, unet, vae)
-        )
+        for part in (text_encoder, unet, vae):
+            part.eval().requires_grad_(False).to(device)
+        self.text_encoder, self.unet, self.vae = text_encoder, unet, vae
 
     @classmethod
     def load(cls, facts: ModelFacts, device: torch.device, dtype: torch.dtype) -> Self:

@@ -147,10 +147,10 @@ def _tensor_info(path: Path, name: str, entry: object) -> TensorInfo:
         dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]  # type: ignore[index]
         sizes = all(type(number) is int and 0 <= number < 2**63 for number in (start, end, *shape))
         well_formed = sizes and dtype in DTYPE_BITS and type(shape) is list and len(shape) <= 32
+        if not well_formed:
+            raise ValueError
     except (TypeError, KeyError, ValueError):
-        well_formed = False
-    if not well_formed:
-        raise _bad_header(path, f"the entry of tensor {name[:100]!r} is malformed")
+        raise _bad_header(path, f"the entry of tensor {name[:100]!r} is malformed") from None
     if prod(shape) * DTYPE_BITS[dtype] != (end - start) * 8:
         raise ModelError(
             "file.bad_offsets",

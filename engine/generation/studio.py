@@ -13,16 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from engine import __version__
 from engine.adapters.merge import Applied, Merger
 from engine.adapters.network import Network
 from engine.config.generate import GenerateConfig
 from engine.device import pick_device, pick_dtype
 from engine.errors import EngineError, ModelError, PromptError
-from engine.families import load_model
 from engine.families.base import Family
+from engine.families.shelf import ModelShelf
 from engine.formats.adapter_file import read_adapter
 from engine.formats.hashes import adapter_hash, model_hashes
 from engine.formats.infotext import png_bytes, write_infotext
@@ -56,12 +54,11 @@ class Picture:
 
 
 class Studio:
-    """Keeps one base model and recently used adapters loaded between requests."""
+    """Makes pictures with the base model on the shelf, keeping recently used adapters loaded between requests."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self.workspace = workspace
+    def __init__(self, workspace: Workspace, shelf: ModelShelf | None = None) -> None:
+        self.workspace, self.shelf = workspace, shelf or ModelShelf()
         self._model: Family | None = None
-        self._location: tuple = ()
         self._merger: Merger | None = None
         self._networks: dict[tuple, Network] = {}
 
@@ -71,27 +68,22 @@ class Studio:
         Raises:
             EngineError: the request cannot be carried out at all.
         """
-        model = self._load(config.model)
-        assert self._merger
+        device = pick_device()
+        wanted = find_model(config.model, self.workspace), device, pick_dtype(device)
+        if not self.shelf.holds(*wanted):
+            self.release()
+        model = self.shelf.take(*wanted)
+        if self._merger is None or model is not self._model:
+            self._model, self._merger = model, Merger(model.components)
+            self._networks.clear()
         return render(model, self._merger, None, config, self.workspace, self._networks, out, on_progress)
 
     def release(self) -> None:
-        """Let go of the model and its memory."""
+        """Leave the model as it was loaded, for whoever takes it from the shelf next."""
+        if self._merger:
+            self._merger.restore()
         self._model = self._merger = None
-        self._location = ()
         self._networks.clear()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-    def _load(self, name: str) -> Family:
-        location = find_model(name, self.workspace)
-        stamp = (location, *(_stamps(location) if isinstance(location, Path) else ()))
-        if self._model is None or stamp != self._location:
-            self.release()
-            device = pick_device()
-            self._model = load_model(location, device, pick_dtype(device))
-            self._merger, self._location = Merger(self._model.components), stamp
-        return self._model
 
 
 def render(
@@ -252,9 +244,3 @@ def _stamp(file: Path) -> tuple[int, int]:
             "file.missing", f"{file.name} cannot be opened: {error.strerror}.", todo="Check the path.", path=file
         ) from error
     return status.st_size, status.st_mtime_ns
-
-
-def _stamps(location: Path) -> tuple:
-    """The same of a model's file, or of every file of its folder."""
-    files = sorted(file for file in location.rglob("*") if file.is_file()) if location.is_dir() else [location]
-    return tuple((file, *_stamp(file)) for file in files)

@@ -7,13 +7,17 @@ form can name anything else.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from engine.config.generate import GenerateConfig
 from engine.config.train import TrainConfig
 from engine.training.events import Event
 from engine.workspace import Workspace
+
+if TYPE_CHECKING:
+    from engine.families.shelf import ModelShelf
 
 Progress = Callable[[int, int], None]
 
@@ -27,7 +31,9 @@ class PictureMaker(Protocol):
 class Studio(PictureMaker, Protocol):
     """Keeps a base model between requests."""
 
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """Leave the model as it was loaded."""
+        ...
 
 
 class Trainer(PictureMaker, Protocol):
@@ -45,6 +51,7 @@ class Runners(TypedDict):
     warm_up: Callable[[], None]
     train: Callable[[TrainConfig, Path, Workspace], Trainer]
     generate: Callable[[Workspace], Studio]
+    let_go: Callable[[], None]
 
 
 def warm_up() -> None:
@@ -60,16 +67,29 @@ def warm_up() -> None:
         library.utils.logging.disable_progress_bar()
 
 
+@cache
+def shelf() -> ModelShelf:
+    """The one base model of this process: training and pictures take turns with it."""
+    from engine.families.shelf import ModelShelf
+
+    return ModelShelf()
+
+
 def train(config: TrainConfig, folder: Path, workspace: Workspace) -> Trainer:
     from engine.training.trainer import Trainer
 
-    return Trainer(config, folder, workspace)
+    return Trainer(config, folder, workspace, shelf())
 
 
 def generate(workspace: Workspace) -> Studio:
     from engine.generation.studio import Studio
 
-    return Studio(workspace)
+    return Studio(workspace, shelf())
 
 
-RUNNERS: Runners = {"warm_up": warm_up, "train": train, "generate": generate}
+def let_go() -> None:
+    """Free the model's memory."""
+    shelf().clear()
+
+
+RUNNERS: Runners = {"warm_up": warm_up, "train": train, "generate": generate, "let_go": let_go}

@@ -52,8 +52,10 @@ class Worker:
                     continue
             except sqlite3.Error:  # a full disk, a folder taken away for a moment: the queue is looked at again
                 traceback.print_exc()
-            if self._studio and time.monotonic() - self._used > self.idle_seconds:
+            if time.monotonic() - self._used > self.idle_seconds:
                 self.release()
+                self.desk.runners["let_go"]()
+                self._used = time.monotonic()
             self.desk.mailbox.wait(LOOK_SECONDS)
 
     def claim(self) -> Job | None:
@@ -76,7 +78,7 @@ class Worker:
             make_pictures(self.desk, job, self._studio)
 
     def release(self) -> None:
-        """Let go of the model that pictures are made with."""
+        """Put the model that pictures are made with back as it was loaded."""
         if self._studio:
             self._studio.release()
             self._studio = None

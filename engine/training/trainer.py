@@ -10,20 +10,20 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.adapters.network import Network
 from engine.config.generate import GenerateConfig
 from engine.config.train import TrainConfig
 from engine.device import pick_device, pick_dtype, set_deterministic
 from engine.errors import ConfigError, EngineError
-from engine.families import load_model
 from engine.families.base import Family
+from engine.families.shelf import ModelShelf
 from engine.formats.adapter_writer import write_adapter
 from engine.formats.hashes import model_hashes
 from engine.generation.pipeline import picture_size
@@ -49,6 +49,15 @@ def save_interval(cost: float) -> float:
     return min(max(SAVE_SECONDS, cost / SAVE_SHARE), MOST_LOST)
 
 
+def set_checkpointing(components: Mapping[str, nn.Module], enabled: bool) -> None:
+    """Recompute activations in the backward pass, or keep them; diffusers and transformers have a method each."""
+    names = ("enable_gradient_checkpointing", "gradient_checkpointing_enable") if enabled else (
+        "disable_gradient_checkpointing", "gradient_checkpointing_disable",
+    )  # fmt: skip
+    for part in components.values():
+        next(getattr(part, name) for name in names if hasattr(part, name))()
+
+
 class Trainer:
     """One run.
 
@@ -56,10 +65,11 @@ class Trainer:
         config: what to do.
         folder: the run's folder: `samples/`, `checkpoints/` and `state/` are written here; a state found here is resumed.
         workspace: where models, datasets and caches are, and where the finished adapter goes.
+        shelf: where the base model is taken from; it is left there as it was loaded.
     """
 
-    def __init__(self, config: TrainConfig, folder: Path, workspace: Workspace) -> None:
-        self.config, self.folder, self.workspace = config, folder, workspace
+    def __init__(self, config: TrainConfig, folder: Path, workspace: Workspace, shelf: ModelShelf | None = None) -> None:
+        self.config, self.folder, self.workspace, self.shelf = config, folder, workspace, shelf or ModelShelf()
         self._stop = False
         self._networks: dict = {}
 
@@ -96,6 +106,7 @@ class Trainer:
                 return
         yield self._facts()
         self.network.insert(self.model.components)
+        set_checkpointing(self.model.components, self.config.training.gradient_checkpointing)
         try:
             yield from self._loop()
             file = None if self.step < self.ahead.plan.steps else self._finish()
@@ -106,6 +117,7 @@ class Trainer:
             raise
         finally:
             self.network.remove()
+            set_checkpointing(self.model.components, False)
         yield Done(self.step, file, time.monotonic() - began) if file else Stopped(self.step)
 
     def _load(self) -> None:
@@ -114,14 +126,9 @@ class Trainer:
         set_deterministic(training.deterministic and device.type == "cuda")
         self.precision = pick_dtype(device, training.precision)
         base = pick_dtype(device, self.config.model.precision)
-        self.model: Family = load_model(find_model(self.config.model.path, self.workspace), device, base)
+        self.model: Family = self.shelf.take(find_model(self.config.model.path, self.workspace), device, base)
         self._check_sample_size()
         components = self.model.components
-        if training.gradient_checkpointing:
-            for part in components.values():
-                # diffusers' name for it, or transformers'
-                enable: Callable = getattr(part, "enable_gradient_checkpointing", None) or part.gradient_checkpointing_enable  # type: ignore
-                enable()
         self.network = Network.create(adapter.kind, adapter, components, self.model.targets(adapter), training.seed).to(device)
         self.optimization = Optimization(training, self.model, self.network, self.precision, self.ahead.plan.steps)
         self.data = TrainingData(self.config, self.ahead, self.model, self.workspace.cache)
@@ -139,9 +146,9 @@ class Trainer:
     def _identity(self) -> dict[str, str]:
         """What must be the same for a resume to be exact. Reads and hashes the pictures and the base model."""
         config = self.config.model_dump(mode="json", exclude={"output": True, "samples": True})
-        weights = self.data.keys | {"file": model_hashes(self.model.facts.location).sha256}
+        model = self.data.keys | {"file": model_hashes(self.model.facts.location).sha256, "schedule": dict(self.model.scheduler_config)}
         return describe_identity(
-            settings=config, pictures=self.ahead.dataset.fingerprint(), base_model=weights,
+            settings=config, pictures=self.ahead.dataset.fingerprint(), base_model=model,
             torch=torch.__version__, python=platform.python_version(), threads=torch.get_num_threads(), device=str(self.model.device),
         )  # fmt: skip
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
 from engine.workspace import atomic_write
 
 
@@ -48,6 +50,15 @@ def timed(work: Callable[[], object]) -> float:
 def ratio(name: str, ours: Sequence[float], theirs: Sequence[float], goal: float | None = None) -> Row:
     """Ours over theirs, of the medians."""
     return Row(name, (statistics.median(ours) / statistics.median(theirs),), "x", goal)
+
+
+def peak_mib() -> float:
+    """The most memory this process has held, MiB."""
+    try:  # getrusage also counts what the process held before it became this program
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    except OSError:
+        return psutil.Process().memory_info().rss / 2**20
 
 
 def machine() -> dict[str, object]:

@@ -17,7 +17,7 @@ from engine.library import find_model
 from engine.training.events import Done, Step
 from engine.training.trainer import Trainer
 from engine.workspace import Workspace
-from tests.benchmarks.report import Row, ratio
+from tests.benchmarks.report import Row, peak_mib, ratio
 from tests.support.tiny import tiny_sd1
 
 WARM_UP, STEPS = 3, 20
@@ -91,8 +91,6 @@ def practice_run(model: str, folder: Path) -> tuple[float, float]:
 
 
 def _practice(model: str, folder: str, answer: multiprocessing.SimpleQueue) -> None:
-    import resource
-
     workspace = Workspace(Path(folder)).prepare()
     if model == "tiny":
         tiny_sd1(workspace.root / "models" / "checkpoints" / "tiny")
@@ -102,4 +100,4 @@ def _practice(model: str, folder: str, answer: multiprocessing.SimpleQueue) -> N
         event for event in Trainer(practice(model, short), workspace.runs / "1", workspace).run() if isinstance(event, Done)
     ]
     assert (workspace.loras / done.file).is_file()
-    answer.put((time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    answer.put((time.perf_counter() - began, peak_mib()))

@@ -117,7 +117,7 @@ def test_a_wrong_number_is_told_at_its_field_and_nothing_is_lost(open_page: Call
         ("train-dataset-folder", "../../etc", "path.outside"),
         ("train-dataset-folder", "/etc", "path.not_allowed"),
         ("train-output-name", "a/b", "path.bad_name"),
-        ("train-model-path", "no-such-model.safetensors", "path.not_allowed"),
+        ("train-model-path", "no-such-model", "model.not_found"),
         ("train-model-path", "broken.safetensors", "file.truncated"),
         ("train-model-path", "/etc/passwd", "path.not_allowed"),
     ],

@@ -65,7 +65,7 @@ class _Builder:
         self.press, self.live_run = gr.Textbox(visible=False), gr.State("")
         self.marked, self.job, self.cards_seen = gr.State([]), gr.State(""), gr.State({})
         self.timer = gr.Timer(SECONDS, active=False)
-        with gr.Row(elem_classes=["work"], equal_height=False):
+        with gr.Row(elem_classes=["work", "bench"], equal_height=False):
             with gr.Column(scale=6, min_width=320):
                 self._prompt_card()
                 with gr.Column(elem_classes=["card"]):

@@ -30,6 +30,7 @@ class RunPanel:
     Attributes:
         job: state with the id of the run shown, "" for none.
         outputs: what `render` returns updates for.
+        ticked: each look at a working run, for what else shall follow it.
     """
 
     def __init__(self, context: Context, reader: RunReader, name: str) -> None:
@@ -56,7 +57,7 @@ class RunPanel:
             self.curve, self.samples, self.files,
         ]  # fmt: skip
         quiet = {"outputs": self.outputs, "show_progress": "hidden", "api_visibility": "private"}
-        self.timer.tick(self._tick, [self.job, self.seen], queue=False, **quiet)  # type: ignore[arg-type]
+        self.ticked = self.timer.tick(self._tick, [self.job, self.seen], queue=False, **quiet)  # type: ignore[arg-type]
         for button, verb in ((self.stop, actions.stop), (self.resume, actions.resume), (self.cancel, actions.cancel)):
             button.click(self._does(verb), [self.job], queue=False, **quiet)  # type: ignore[arg-type]
 

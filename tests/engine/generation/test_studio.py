@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +22,11 @@ from engine.formats.hashes import adapter_hash, model_hashes
 from engine.formats.infotext import parse_infotext, read_infotext_from_image
 from engine.generation.samplers import infotext_names, sampler_name
 from engine.generation.studio import Picture, Studio, render
+from engine.library import find_model
 from engine.workspace import Workspace
 from tests.support.tiny import tiny_sd1
 
+CPU = torch.device("cpu")
 OPTIONS = LoraOptions(rank=2, alpha=2, train_text_encoder=True)
 
 
@@ -48,7 +51,7 @@ def _loras_are_gone_afterwards(workspace: Workspace) -> Iterator[None]:
 
 def model_in(studio: Studio):
     """The loaded model; loaded now if it was not."""
-    return studio._load("tiny")
+    return studio.shelf.take(find_model("tiny", studio.workspace), CPU, torch.float32)
 
 
 def network(studio: Studio, seed: int, options: LoraOptions = OPTIONS) -> Network:
@@ -335,12 +338,20 @@ def test_the_model_is_loaded_once_and_again_when_its_files_change(tmp_path: Path
     folder = tiny_sd1(tmp_path / "models" / "checkpoints" / "tiny", seed=1)
     studio = Studio(workspace)
     (first,) = make(studio, "a", steps=1)
-    loaded = studio._model
+    old = weakref.ref(model_in(studio))
     make(studio, "a", steps=1)
-    assert studio._model is loaded
+    assert model_in(studio) is old()
     tiny_sd1(folder, seed=2)
     (second,) = make(studio, "a", steps=1)
-    assert studio._model is not loaded and not same(first, second)
+    assert old() is None and not same(first, second)  # the old one was let go of
+
+
+def test_the_model_goes_back_as_it_was_loaded(studio: Studio) -> None:
+    add_lora(studio, "mine")
+    (plain,) = make(studio, "a red cat")
+    before = model_in(studio).weights_key
+    make(studio, "a red cat <lora:mine>")
+    assert model_in(studio).weights_key != before
     studio.release()
-    assert studio._model is None
-    assert same(make(studio, "a", steps=1)[0], second)
+    assert model_in(studio).weights_key == before
+    assert same(make(studio, "a red cat")[0], plain)

@@ -13,7 +13,7 @@ from tests.support.tiny import tiny_sd1
 
 RANDOM = {
     "dataset.flip": True, "dataset.shuffle_tags": True, "dataset.caption_dropout": 0.3, "adapter.dropout": 0.2,
-    "adapter.conv_rank": 2, "adapter.train_text_encoder": True, "training.gradient_accumulation": 2, "training.max_steps": 5,
+    "adapter.conv_rank": 2, "adapter.train_text_encoder": True, "training.gradient_accumulation": 2, "training.max_steps": 4,
     "samples.count": 1, "samples.prompts": ["mofumo, a red cat"], "output.save_count": 2,
 }  # fmt: skip
 """Every source of randomness that a run has, all at once."""

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from engine.adapters.network import Network
 from engine.config.train import TrainConfig
 from engine.errors import ConfigError, DatasetError, EngineError
-from engine.families.sd import StableDiffusion
+from engine.families import load_model
+from engine.families.base import Family
 from engine.training.batches import Batch
 from engine.training.events import Checkpoint, Done, Event, Phase, Sample, Started, Step, Warned
 from engine.training.optimization import Optimization
@@ -37,14 +38,14 @@ def test_events_come_in_order(straight: Outcome) -> None:
 
 def test_events_hold_what_happened(straight: Outcome) -> None:
     (started,) = straight.of(Started)
-    assert (started.steps, started.pictures, started.steps_per_epoch, started.device, started.precision) == (5, 3, 1, "cpu", "no")
+    assert (started.steps, started.pictures, started.steps_per_epoch, started.device, started.precision) == (4, 3, 1, "cpu", "no")
     assert started.modules == {"unet": len(unet_modules(straight)), "text_encoder": 18}
     assert started.parameters == sum(t.numel() for name, t in straight.tensors.items() if not name.endswith(".alpha"))
     steps = straight.of(Step)
-    assert [step.step for step in steps] == [1, 2, 3, 4, 5]
+    assert [step.step for step in steps] == [1, 2, 3, 4]
     assert all(math.isfinite(step.loss) and step.grad_norm > 0 and step.seconds > 0 and step.learning_rate > 0 for step in steps)
-    assert [checkpoint.step for checkpoint in straight.of(Checkpoint)] == [2, 5]
-    assert [(sample.step, sample.index) for sample in straight.of(Sample)] == [(0, 0), (5, 0)]
+    assert [checkpoint.step for checkpoint in straight.of(Checkpoint)] == [2, 4]
+    assert [(sample.step, sample.index) for sample in straight.of(Sample)] == [(0, 0), (4, 0)]
     for file in [*straight.of(Sample), *straight.of(Checkpoint)]:
         assert (straight.trainer.folder / file.file).is_file()
     assert straight.of(Done) == [straight.events[-1]] and straight.events[-1].file == "straight.safetensors"  # type: ignore[attr-defined]
@@ -103,7 +104,7 @@ def test_metadata_tells_what_the_run_was(straight: Outcome) -> None:
     told = straight.metadata
     expected = {
         "ss_base_model_version": "sd_v1", "ss_network_module": "networks.lora", "ss_network_dim": "2", "ss_network_alpha": "2.0",
-        "ss_output_name": "straight", "ss_steps": "5", "ss_max_train_steps": "5", "ss_epoch": "5", "ss_num_epochs": "5",
+        "ss_output_name": "straight", "ss_steps": "4", "ss_max_train_steps": "4", "ss_epoch": "4", "ss_num_epochs": "4",
         "ss_num_train_images": "3", "ss_num_batches_per_epoch": "2", "ss_batch_size_per_device": "2", "ss_total_batch_size": "4",
         "ss_gradient_accumulation_steps": "2", "ss_seed": "5", "ss_learning_rate": "0.01", "ss_unet_lr": "0.01",
         "ss_text_encoder_lr": "5e-05", "ss_lr_scheduler": "cosine", "ss_mixed_precision": "no", "ss_resolution": "64,64",
@@ -178,36 +179,37 @@ def test_it_learns_its_one_picture(workspace: Workspace, folder: Path, model: st
     assert outcome.of(Started)[0].pictures == 1
 
 
-def stepped(
-    model: StableDiffusion, config: TrainConfig, batches: list[int], checkpointing: bool = False
-) -> list[tuple[float, float]]:
+def stepped(model: Family, config: TrainConfig, sizes: list[int], checkpointing: bool = False) -> list[tuple[float, float]]:
     """(loss, gradient norm) of three steps over the same two pictures, cut into batches of these sizes."""
     network = Network.create("lora", config.adapter, model.components, model.targets(config.adapter), 0).to(model.dtype)
     optimization = Optimization(config.training, model, network, torch.float32, 3)
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    whole = Batch(latents, ["a red cat", "a green house"])
-    cuts = [(sum(batches[:i]), sum(batches[: i + 1])) for i in range(len(batches))]
-    parts = [Batch(whole.latents[a:b], whole.captions[a:b]) for a, b in cuts]
+    parts = zip(
+        latents.split(sizes),
+        (["a red cat"], ["a green house"]) if len(sizes) == 2 else (["a red cat", "a green house"],),
+        strict=True,
+    )
+    batches = [Batch(part, captions) for part, captions in parts]
+    unet = model.components["unet"]
     if checkpointing:
-        model.unet.enable_gradient_checkpointing()  # type: ignore[operator]
+        unet.enable_gradient_checkpointing()  # type: ignore[operator]
     network.insert(model.components)
     try:
-        steps = [optimization.take_step(parts, lambda captions: model.encode_tokens(captions, 1)) for _ in range(3)]
+        steps = [optimization.take_step(batches, lambda captions: model.encode_tokens(captions, 1)) for _ in range(3)]
     finally:
         network.remove()
-        model.unet.disable_gradient_checkpointing()  # type: ignore[operator]
+        unet.disable_gradient_checkpointing()  # type: ignore[operator]
     return [(step.loss, step.grad_norm) for step in steps]
 
 
-def test_neither_cutting_a_batch_nor_checkpointing_changes_the_steps(straight: Outcome) -> None:
-    config, model = config_of(adapter__conv_rank=2), straight.trainer.model
-    whole = stepped(model, config, [2])  # type: ignore[arg-type]
-    assert len({loss for loss, _ in whole}) == 3
-    for other in (stepped(model, config, [1, 1]), stepped(model, config, [2], checkpointing=True)):  # type: ignore[arg-type]
+def test_neither_cutting_a_batch_nor_checkpointing_changes_the_steps(workspace: Workspace) -> None:
+    """In float64: an untrained U-Net makes much of the last bits, and here only the arithmetic is compared."""
+    model = load_model(workspace.root / "models" / "checkpoints" / "tiny", torch.device("cpu"), torch.float64)
+    for dropout, sizes in ((0.0, [1, 1]), (0.0, [2]), (0.5, [2])):
+        config = config_of(adapter__conv_rank=2, adapter__dropout=dropout, training__learning_rate=1e-4)
+        whole, other = stepped(model, config, [2]), stepped(model, config, sizes, checkpointing=sizes == [2])
+        assert len({loss for loss, _ in whole}) == 3
         assert [value for pair in other for value in pair] == pytest.approx([value for pair in whole for value in pair], rel=1e-5)
-    dropping = config_of(adapter__dropout=0.5)
-    dropped = stepped(model, dropping, [2])  # type: ignore[arg-type]
-    assert stepped(model, dropping, [2], checkpointing=True) == pytest.approx(dropped, rel=1e-5)  # type: ignore[arg-type]
 
 
 def test_mixed_precision_runs_and_keeps_the_adapter_exact(workspace: Workspace, folder: Path) -> None:

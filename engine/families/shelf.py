@@ -1,0 +1,56 @@
+"""One base model in memory, for whoever needs it next: training after pictures, pictures after training.
+
+Whoever takes the model leaves it as it was loaded: adapters out, originals back.
+"""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import torch
+
+from engine.families import load_model
+from engine.families.base import Family
+
+
+class ModelShelf:
+    """Holds the model that was asked for last."""
+
+    def __init__(self) -> None:
+        self._model: Family | None = None
+        self._key: tuple = ()
+
+    def take(self, location: Path | str, device: torch.device, dtype: torch.dtype) -> Family:
+        """The model at `location`, loaded only if it is not the one held or its files have changed.
+
+        Raises:
+            ModelError: as `load_model`.
+        """
+        if not self.holds(location, device, dtype):
+            self.clear()  # two at once may not fit
+            key = _key(location, device, dtype)
+            self._model, self._key = load_model(location, device, dtype), key
+        assert self._model
+        return self._model
+
+    def holds(self, location: Path | str, device: torch.device, dtype: torch.dtype) -> bool:
+        """Whether `take` would load nothing. If not, let go of the model you had first, or two are in memory."""
+        return self._model is not None and self._key == _key(location, device, dtype)
+
+    def clear(self) -> None:
+        """Let go of the model and its memory."""
+        self._model, self._key = None, ()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _key(location: Path | str, device: torch.device, dtype: torch.dtype) -> tuple:
+    return location, device, dtype, *(_stamps(location) if isinstance(location, Path) else ())
+
+
+def _stamps(location: Path) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and modification time of the file, or of every file of the folder."""
+    files = [location] if location.is_file() else sorted(file for file in location.rglob("*") if file.is_file())
+    return tuple((file.name, status.st_size, status.st_mtime_ns) for file in files for status in [file.stat()])

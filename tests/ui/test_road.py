@@ -1,0 +1,197 @@
+"""The road a newcomer walks, clicked in a real browser: practice run, samples, the picture with the tag. Nothing is mocked."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.formats.infotext import read_infotext_from_image
+from webui.i18n import t
+
+ROOT = Path(__file__).parents[2]
+TABS = ("lora", "generate", "runs", "library", "settings")
+SECONDS_TO_TRAIN = 900
+SECONDS_TO_DRAW = 240
+
+
+def until(seen: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not seen():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def tab(page: Any, name: str) -> None:
+    page.get_by_role("tab").nth(TABS.index(name)).click()
+
+
+def state(page: Any, panel: str = "run") -> str:
+    """The state of the run shown, as its badge says: "running", "done", ..."""
+    badge = page.locator(f"#{panel}-head .badge")
+    names = (badge.first.get_attribute("class") or "") if badge.count() else ""
+    return next((name.removeprefix("state-") for name in names.split() if name.startswith("state-")), "")
+
+
+def step(page: Any) -> int:
+    """The step that the progress line names, 0 before there is one."""
+    bar = page.locator("#run-head [role=progressbar]")
+    return round(float(bar.get_attribute("aria-valuenow")) * 1.5) if bar.count() and page.locator("#run-curve svg").count() else 0
+
+
+def draw(page: Any, press: Callable[[], None]) -> None:
+    """Press something that makes pictures and wait for them."""
+    before = page.locator("#generate-parameters textarea").input_value() if page.is_visible("#generate-parameters") else ""
+    press()
+    until(
+        lambda: (
+            page.is_visible("#generate-parameters")
+            and page.locator("#generate-parameters textarea").input_value() != before
+            and not page.is_visible("#generate-stop")
+        ),
+        SECONDS_TO_DRAW,
+    )
+
+
+def loaded(page: Any, selector: str) -> int:
+    """How many pictures of a place have arrived; lazy ones are scrolled to."""
+    images = page.locator(f"{selector} img")
+    for number in range(images.count()):
+        images.nth(number).scroll_into_view_if_needed()
+    return page.evaluate(
+        f"[...document.querySelectorAll('{selector} img')].filter((one) => one.complete && one.naturalWidth > 0).length"
+    )
+
+
+def prompt(page: Any) -> Any:
+    return page.locator("#generate-prompt textarea")
+
+
+@pytest.fixture(scope="module")
+def walked() -> dict:
+    return {}
+
+
+def test_one_click_starts_one_practice_run_that_survives_everything(open_page: Callable, server: Any, walked: dict) -> None:
+    page = open_page("ja-JP")
+    assert page.is_visible("#practice-card")
+    page.dblclick("#practice-start")
+    page.wait_for_selector("#run-panel")
+    assert not page.is_visible("#practice-card")
+    tab(page, "runs")
+    until(lambda: page.locator(".run-row").count() > 0)
+    page.wait_for_timeout(1000)
+    assert page.locator(".run-row").count() == 1
+    tab(page, "lora")
+    until(lambda: state(page) == "running" and step(page) > 0, SECONDS_TO_TRAIN)
+
+    page.reload()
+    until(lambda: state(page) == "running" and step(page) > 0)
+    second = open_page("en-US")
+    until(lambda: state(second) == "running")
+
+    page.click("#run-stop")
+    until(lambda: state(page) == "paused", 120)
+    assert page.is_visible("#run-resume")
+    page.click("#run-resume")
+    until(lambda: state(page) in ("queued", "running"))
+    until(lambda: state(page) == "done", SECONDS_TO_TRAIN)
+    until(lambda: state(second) == "done")
+    walked["done"] = True
+
+    assert page.locator("#run-curve svg polyline").count() == 2
+    assert page.locator("#run-files .files li").count() == 5
+    assert page.locator("#run-samples .timeline").count() == 2
+    until(lambda: loaded(page, "#run-samples") == 12)
+    assert (server.data / "loras" / "my-mascot.safetensors").is_file()
+
+
+def test_the_new_lora_is_tried_in_generate(open_page: Callable, server: Any, walked: dict) -> None:
+    if not walked:
+        pytest.skip("there is no run to try")
+    page = open_page("en-US")
+    page.click("#run-try")
+    until(lambda: page.is_visible("#generate-start") and "<lora:my-mascot:0.8>" in prompt(page).input_value())
+    until(lambda: page.locator(".adapter.in-use").count() == 1)
+    draw(page, lambda: page.click("#generate-start"))
+    report = page.inner_text("#generate-report")
+    name, _, rest = report.partition(":")
+    matched, total = rest.split()[0], rest.split()[2]
+    assert (name, matched) == ("my-mascot", total)
+    page.wait_for_selector("#generate-gallery img")
+
+    newest = max((server.data / "outputs").rglob("*.png"), key=lambda file: file.stat().st_mtime_ns)
+    assert "<lora:my-mascot:0.8>" in (read_infotext_from_image(newest) or "")
+    source = page.locator("#generate-gallery img").first.get_attribute("src")
+    with urllib.request.urlopen(source) as reply:
+        assert reply.read() == newest.read_bytes()
+
+    page.click("#generate-reuse")
+    seed = page.locator("#generate-seed input")
+    until(lambda: seed.input_value() in newest.name)
+    page.click("#generate-dice")
+    until(lambda: seed.input_value() == "-1")
+
+
+def test_an_unknown_lora_is_named_and_its_neighbour_too(open_page: Callable, walked: dict) -> None:
+    if not walked:
+        pytest.skip("there is no run to try")
+    page = open_page("ja-JP")
+    tab(page, "generate")
+    prompt(page).fill("mofumo <lora:my-mascott:1>")
+    draw(page, lambda: prompt(page).press("Control+Enter"))
+    assert "my-mascott という LoRA はありません" in page.inner_text("#generate-report")
+    assert "my-mascot" in page.inner_text("#generate-report").replace("my-mascott", "")
+    assert prompt(page).input_value() == "mofumo <lora:my-mascott:1>"
+
+
+def test_cards_write_the_tag_and_the_comparison_shows_both(open_page: Callable, walked: dict) -> None:
+    if not walked:
+        pytest.skip("there is no run to try")
+    page = open_page("en-US")
+    tab(page, "generate")
+    prompt(page).fill("on the beach")
+    page.click(".adapter .insert")
+    until(lambda: "<lora:my-mascot:0.8>" in prompt(page).input_value() and "mofumo" in prompt(page).input_value())
+    page.locator(".adapter .strength").fill("1.2")
+    until(lambda: "<lora:my-mascot:1.2>" in prompt(page).input_value())
+    page.click("#generate-compare input")
+    composing = "new KeyboardEvent('keydown', {key: 'Enter', ctrlKey: true, isComposing: true, bubbles: true})"
+    page.evaluate(f"document.querySelector('#generate-prompt textarea').dispatchEvent({composing})")
+    page.wait_for_timeout(700)
+    assert not page.is_visible("#generate-stop")
+    draw(page, lambda: page.click("#generate-start"))
+    page.wait_for_selector("#generate-compare-view img")
+    page.click(".adapter .insert")
+    until(lambda: "<lora:" not in prompt(page).input_value())
+
+
+def test_a_taken_name_is_told_with_a_free_one(open_page: Callable, walked: dict) -> None:
+    if not walked:
+        pytest.skip("there is no run to try")
+    page = open_page("ja-JP")
+    box = page.locator("#train-output-name input, #train-output-name textarea").first
+    box.fill("my-mascot")
+    box.press("Tab")
+    until(
+        lambda: t("text.problem.name_taken", "ja", name="my-mascot", free="my-mascot-v2") in page.inner_text("#train-output-name")
+    )
+    tab(page, "library")
+    until(lambda: "my-mascot" in page.inner_text("#library-view .cards"))
+
+
+def test_a_second_start_opens_the_first_and_ctrl_c_saves(server: Any) -> None:
+    command = [sys.executable, str(ROOT / "launch.py"), "--no-venv", "--no-browser", "--data-dir", str(server.data)]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, env={**os.environ})
+    assert told.returncode == 0, told.stderr
+    assert server.url in told.stdout
+    code, seconds = server.interrupt()
+    assert code == 130
+    assert seconds < 15  # 10 s on a machine that does nothing else
