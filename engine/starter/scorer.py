@@ -29,7 +29,7 @@ LABELS: dict[str, list[str]] = {
     "colour": [*COLOURS, "own"],
     "background": [*COLOURS, *PLACES],
 }
-STEPS, BATCH = 900, 64
+STEPS, BATCH = 700, 64
 
 
 class Scorer(nn.Module):
@@ -40,7 +40,7 @@ class Scorer(nn.Module):
         widths = (3, 32, 64, 96, 128)
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
-            layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
+            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.2))
         self.heads = nn.ModuleDict({name: nn.Linear(128 * 16, len(labels)) for name, labels in LABELS.items()})
 
@@ -88,8 +88,8 @@ def load_scorer(model: Family, cache: Path) -> Scorer:
 def _train(scorer: Scorer, model: Family) -> None:
     torch.manual_seed(5)
     rng = random.Random(5)
-    scenes = [world.random_scene(rng) for _ in range(5000)]
-    scenes += [scene for mascot in MASCOTS for scene in world.mascot_scenes(320, 6, mascot)]
+    scenes = [world.random_scene(rng) for _ in range(3000)]
+    scenes += [scene for mascot in MASCOTS for scene in world.mascot_scenes(160, 6, mascot)]
     # Held-out combinations are fair here: this is the yardstick, not the model that is measured.
     scenes += world.held_out_scenes()
     pictures, labels = pictures_of(scenes, rng), labels_of(scenes)
