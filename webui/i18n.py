@@ -45,11 +45,20 @@ class Asks(Protocol):
 @cache
 def table(language: str) -> dict[str, str]:
     """Key -> text. English help is the docstring of the field."""
-    words = _flat(yaml.safe_load((LOCALES / f"{language}.yaml").read_text(encoding="utf-8")))
+    words = _flat(_read((LOCALES / f"{language}.yaml").read_text(encoding="utf-8")))
     if language == DEFAULT:
         for scope, config in SCOPES.items():
             words.update({f"{scope}{field.path}.help": field.help for field in fields(config)})
     return words
+
+
+def _read(text: str) -> dict[str, Any]:
+    """YAML, by the parser in C where there is one: the same rules as `safe_load` and ten times as fast, which a start feels."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -51,9 +51,8 @@ def save_interval(cost: float) -> float:
 
 def set_checkpointing(components: Mapping[str, nn.Module], enabled: bool) -> None:
     """Recompute activations in the backward pass, or keep them; diffusers and transformers have a method each."""
-    names = ("enable_gradient_checkpointing", "gradient_checkpointing_enable") if enabled else (
-        "disable_gradient_checkpointing", "gradient_checkpointing_disable",
-    )  # fmt: skip
+    verb = "enable" if enabled else "disable"
+    names = (f"{verb}_gradient_checkpointing", f"activation_checkpointing_{verb}", f"gradient_checkpointing_{verb}")
     for part in components.values():
         next(getattr(part, name) for name in names if hasattr(part, name))()
 
