@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from webui.context import Context
@@ -41,7 +43,7 @@ def _connect(page: gr.Blocks, tabs: gr.Tabs, heads: tuple, parts: tuple) -> None
     """What happens when the page opens, a tab is entered, or a run is tried."""
     train, pictures, history, shelf, choices = parts
     lora_tab, generate_tab, runs_tab, library_tab, settings_tab = heads
-    quiet = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
     page.load(train.load, None, train.load_outputs, **quiet)
     page.load(pictures.load, None, pictures.load_outputs, **quiet)
     lora_tab.select(train.load, None, train.load_outputs, **quiet)

@@ -34,7 +34,7 @@ class Context:
     guest: str | None = None
 
     def language(self, request: gr.Request | None) -> str:
-        return i18n.language(request, self.forced_language)  # type: ignore[arg-type]
+        return i18n.language(request, self.forced_language)  # type: ignore[arg-type]  # a Request passes its headers on
 
     def ensure_worker(self) -> None:
         """See to it that somebody does the work. Raises JobError: `worker.cannot_start`."""

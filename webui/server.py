@@ -96,7 +96,7 @@ def _launch(workspace: Workspace, supervisor: Supervisor, options: argparse.Name
     hosts = Hosts([*options.allow_host, *(_own_names() if options.listen else [])], any_address=options.listen)
     page = build(context)
     page.queue(api_open=False, default_concurrency_limit=8, max_size=64)
-    outer = [Middleware(Guard, hosts=hosts), Middleware(EarlyScript, script=script(options.lang))]  # type: ignore[arg-type]
+    outer = [Middleware(Guard, hosts=hosts), Middleware(EarlyScript, script=script(options.lang))]
     _, address, public = page.launch(
         **settings(workspace, options), app_kwargs={"middleware": outer, "docs_url": None, "redoc_url": None, "openapi_url": None}
     )

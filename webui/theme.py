@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import gradio as gr
+from gradio.themes import Base, colors, sizes
 
 FONTS = ("Noto Sans JP", "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic UI", "system-ui", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Noto Sans Mono CJK JP", "monospace")
 
 
-def theme() -> gr.themes.Base:
-    calm = gr.themes.Base(
-        primary_hue=gr.themes.colors.indigo,
-        secondary_hue=gr.themes.colors.indigo,
-        neutral_hue=gr.themes.colors.slate,
-        radius_size=gr.themes.sizes.radius_md,
-        spacing_size=gr.themes.sizes.spacing_md,
-        font=FONTS,  # type: ignore[arg-type]
-        font_mono=MONO,  # type: ignore[arg-type]
+def theme() -> Base:
+    calm = Base(
+        primary_hue=colors.indigo,
+        secondary_hue=colors.indigo,
+        neutral_hue=colors.slate,
+        radius_size=sizes.radius_md,
+        spacing_size=sizes.spacing_md,
+        font=FONTS,
+        font_mono=MONO,
     )
     return calm.set(
         body_background_fill="*neutral_50",

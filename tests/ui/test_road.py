@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 
 from engine.formats.infotext import read_infotext_from_image
+from engine.formats.summary import describe
+from tests.support.pictures import make_photos
+from tests.support.tiny import tiny_sd1_single_file
 from webui.i18n import t
 
 ROOT = Path(__file__).parents[2]
@@ -185,6 +188,48 @@ def test_a_taken_name_is_told_with_a_free_one(open_page: Callable, walked: dict)
     )
     tab(page, "library")
     until(lambda: "my-mascot" in page.inner_text("#library-view .cards"))
+
+
+def box(page: Any, id: str) -> Any:
+    return page.locator(f"#{id} input, #{id} textarea").first
+
+
+def fill(page: Any, id: str, words: str) -> None:
+    box(page, id).fill(words)
+    box(page, id).press("Tab")
+
+
+def test_own_pictures_and_an_own_checkpoint_go_the_same_road(open_page: Callable, server: Any) -> None:
+    """Photographs and drawings of several sizes and formats, and a Stable Diffusion 1.x checkpoint in one file."""
+    make_photos(server.data / "datasets" / "holiday", 6, seed=4)
+    tiny_sd1_single_file(server.data / "models" / "checkpoints" / "own.safetensors")
+    page = open_page("en-US")
+    fill(page, "train-dataset-folder", "holiday")
+    practice_only = "The starter is a tiny practice model."
+    until(lambda: practice_only in page.inner_text("#train-plan"))
+    fill(page, "train-model-path", "own.safetensors")
+    until(lambda: practice_only not in page.inner_text("#train-plan") and page.locator("#train-strip img").count() == 6)
+    fill(page, "train-output-name", "holiday-style")
+    fill(page, "train-dataset-trigger", "holidaze")
+    page.click("#train-advanced > button")
+    for section, field, value in (
+        ("training", "training-max_steps", "3"),
+        ("dataset", "dataset-resolution", "128"),
+        ("samples", "samples-count", "1"),
+    ):
+        page.click(f"#train-section-{section} > button")
+        page.wait_for_selector(f"#train-{field}")
+        fill(page, f"train-{field}", value)
+    until(lambda: t("text.plan.ready", "en") in page.inner_text("#train-plan"))
+    page.click("#train-start")
+    until(lambda: "holiday-style" in page.inner_text("#run-head") and state(page) == "done", SECONDS_TO_TRAIN)
+    page.click("#run-try")
+    until(lambda: page.is_visible("#generate-start") and "<lora:holiday-style:0.8>" in prompt(page).input_value())
+    draw(page, lambda: page.click("#generate-start"))
+    name, _, rest = page.inner_text("#generate-report").partition(":")
+    assert (name, rest.split()[0]) == ("holiday-style", rest.split()[2])
+    summary = describe(server.data / "loras" / "holiday-style.safetensors")
+    assert (summary.base, summary.trigger, summary.pictures) == ("sd1", "holidaze", 6)
 
 
 def test_a_second_start_opens_the_first_and_ctrl_c_saves(server: Any) -> None:

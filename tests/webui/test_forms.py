@@ -176,6 +176,7 @@ def test_a_union_has_one_kind_and_the_fields_of_each(union: Form[Choice]) -> Non
 def test_only_the_chosen_kind_is_read(union: Form[Choice]) -> None:
     config = union.check(["fancy", 60, 7, 5, 2], "en").config
     assert config == Choice(way=Fancy(rank=7, blocks=5), seed=2)
+    assert config
     assert union.values(config) == ["fancy", 4, 7, 5, 2]
     assert union.check(["plain", 60, 99, 5, 2], "en").config == Choice(way=Plain(rank=60), seed=2)
 

@@ -139,7 +139,7 @@ class _Builder:
 
     def _listen(self) -> None:
         form = self.form
-        quiet = {"show_progress": "hidden", "api_visibility": "private"}
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         shown = [self.job, self.timer, self.status, self.stop, self.gallery, self.slider, self.report, self.parameters]
         started = [self.marked, *shown, *form.inputs]
         self.go.click(
@@ -149,15 +149,15 @@ class _Builder:
             js=PRESS,
             queue=False,
             **quiet,
-        )  # type: ignore[arg-type]
-        self.timer.tick(self._look, [self.job], shown, queue=False, **quiet)  # type: ignore[arg-type]
-        self.stop.click(self._stop, [self.job], shown, queue=False, **quiet)  # type: ignore[arg-type]
-        self.dice.click(None, None, form.components["seed"], js="() => -1", **quiet)  # type: ignore[arg-type]
-        self.reuse.click(self._last_seed, [self.job], form.components["seed"], queue=False, **quiet)  # type: ignore[arg-type]
+        )
+        self.timer.tick(self._look, [self.job], shown, queue=False, **quiet)
+        self.stop.click(self._stop, [self.job], shown, queue=False, **quiet)
+        self.dice.click(None, None, form.components["seed"], js="() => -1", **quiet)
+        self.reuse.click(self._last_seed, [self.job], form.components["seed"], queue=False, **quiet)
         gr.on(
             [form.components["prompt"].change, form.components["model"].change], self._count,
             [form.components["prompt"], form.components["model"]], self.tokens, queue=False, trigger_mode="always_last", **quiet,
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
         self._load_outputs = [form.components["model"], self.cards_seen, self.cards, self.live, self.live_run, *shown]
 
     # ---- what happens ----

@@ -121,28 +121,28 @@ class _Builder:
     def _listen(self) -> None:
         form, panel = self.form, self.panel
         shown = [self.plan, self.strip, self.trouble, self.marked, *form.inputs]
-        quiet = {"show_progress": "hidden", "api_visibility": "private"}
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         given = [self.preset, self.marked, *form.inputs]
         gr.on(
             [component.change for component in form.inputs], self._recompute, given, shown, queue=False,
             trigger_mode="always_last", **quiet,
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
         self.preset.input(
             self._choose_preset,
             [self.preset, *form.inputs],
             form.inputs,
             queue=False,
-            **quiet,  # type: ignore[arg-type]
+            **quiet,
         )
         form.components["model.path"].change(
             self._fitting_presets, [form.components["model.path"], self.preset], self.preset, queue=False, **quiet
-        )  # type: ignore[arg-type]
-        self.fill.click(self._fill_practice, form.inputs, [self.preset, *form.inputs], queue=False, **quiet)  # type: ignore[arg-type]
+        )
+        self.fill.click(self._fill_practice, form.inputs, [self.preset, *form.inputs], queue=False, **quiet)
         started = [self.card, self.trouble, self.marked, *panel.outputs, *form.inputs]
-        self.start.click(self._start, [self.press, self.marked, *form.inputs], started, js=PRESS, concurrency_limit=None, **quiet)  # type: ignore[arg-type]
+        self.start.click(self._start, [self.press, self.marked, *form.inputs], started, js=PRESS, concurrency_limit=None, **quiet)
         self.practice.click(
             self._start_practice, [self.press, self.marked], [*started, self.preset], js=PRESS, concurrency_limit=None, **quiet
-        )  # type: ignore[arg-type]
+        )
         self._load_outputs = [
             self.card, form.components["model.path"], form.components["dataset.folder"], self.plan, *panel.outputs,
         ]  # fmt: skip

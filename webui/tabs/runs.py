@@ -36,7 +36,7 @@ class RunsTab:
 
 
 def build(context: Context, reader: RunReader) -> RunsTab:
-    quiet = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
     with gr.Row(elem_classes=["work"], equal_height=False):
         with gr.Column(scale=4, min_width=300):
             listing = gr.HTML(elem_id="runs-list", js_on_load=CHOOSE)

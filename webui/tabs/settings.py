@@ -48,7 +48,7 @@ class SettingsTab:
 
 
 def build(context: Context) -> SettingsTab:
-    quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     with gr.Row(elem_classes=["work"], equal_height=False):
         with gr.Column(scale=5, min_width=300):
             language, theme = _choices()

@@ -22,6 +22,11 @@ from webui.widgets.runs import RunReader
 
 SECONDS = 1.0
 """Between two looks at a working run."""
+SLOW_SECONDS = 5.0
+"""Between two looks at a run that rests: another page may resume it."""
+
+
+RESTING = ("paused", "lost")
 
 
 class RunPanel:
@@ -56,10 +61,10 @@ class RunPanel:
             self.job, self.seen, self.timer, self.box, self.head, self.trouble, self.stop, self.resume, self.cancel, self.try_it,
             self.curve, self.samples, self.files,
         ]  # fmt: skip
-        quiet = {"outputs": self.outputs, "show_progress": "hidden", "api_visibility": "private"}
-        self.ticked = self.timer.tick(self._tick, [self.job, self.seen], queue=False, **quiet)  # type: ignore[arg-type]
+        quiet: dict[str, Any] = {"outputs": self.outputs, "show_progress": "hidden", "api_visibility": "private"}
+        self.ticked = self.timer.tick(self._tick, [self.job, self.seen], queue=False, **quiet)
         for button, verb in ((self.stop, actions.stop), (self.resume, actions.resume), (self.cancel, actions.cancel)):
-            button.click(self._does(verb), [self.job], queue=False, **quiet)  # type: ignore[arg-type]
+            button.click(self._does(verb), [self.job], queue=False, **quiet)
 
     def _tick(self, job: str, seen: dict, request: gr.Request) -> list[Any]:
         return self.render(job, seen, self.context.language(request))
@@ -94,7 +99,7 @@ class RunPanel:
         view, working = self.reader.view(job), job.state in ("queued", *WORKING)
         trying = job.state == "done" or (job.state == "running" and view.step > 0)
         drawn = {
-            "state": (job.id, working),
+            "state": (job.id, working, job.state in RESTING),
             "head": head_html(job, view, language),
             "stop": job.state == "running",
             "resume": job.state in RESUMABLE,
@@ -113,7 +118,7 @@ class RunPanel:
         return [
             id,
             now,
-            shown("state", active=working),
+            shown("state", value=SECONDS if working else SLOW_SECONDS, active=working or job.state in RESTING),
             shown("state", visible=True),
             shown("head", value=drawn["head"]),
             gr.skip() if trouble is None else gr.update(value=trouble, visible=bool(trouble)),
