@@ -124,7 +124,7 @@ class _Builder:
             self.slider = gr.ImageSlider(
                 type="filepath",
                 format="png",
-                label=label("gen.compare"),
+                label=label("gen.compare"),  # type: ignore[arg-type]  # its annotation forgets what the component can do
                 elem_id="generate-compare-view",
                 visible=False,
                 interactive=False,
@@ -193,7 +193,7 @@ class _Builder:
         if not run or not progress.get("step"):
             return "", gr.update(visible=False, value=False)
         words = t("text.gen.live_label", language, name=run.name, step=progress["step"], steps=progress["steps"])
-        kept = {} if run.id == before else {"value": False}
+        kept: dict[str, Any] = {} if run.id == before else {"value": False}
         return run.id, gr.update(visible=True, label=words, info=t("text.gen.live_note", language), **kept)
 
     def _family(self, model: str) -> str:
