@@ -65,7 +65,9 @@ def safe_join(root: Path, *parts: str) -> Path:
     resolved = _resolved(joined)
     if resolved is None or not resolved.is_relative_to(root.resolve()):
         shown = "/".join(parts)
-        raise PathError("path.outside", f"The path {shown!r} leaves its folder.", todo="Choose a name inside the folder.", path=shown)
+        raise PathError(
+            "path.outside", f"The path {shown!r} leaves its folder.", todo="Choose a name inside the folder.", path=shown
+        )
     return joined
 
 
@@ -128,7 +130,17 @@ class Workspace:
     def prepare(self) -> Workspace:
         """Make the folders (mode 0700 on the root)."""
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for folder in ("models/checkpoints", "models/vae", "models/embeddings", "models/taggers", "datasets", "loras", "runs", "outputs", "config"):
+        for folder in (
+            "models/checkpoints",
+            "models/vae",
+            "models/embeddings",
+            "models/taggers",
+            "datasets",
+            "loras",
+            "runs",
+            "outputs",
+            "config",
+        ):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         return self
 

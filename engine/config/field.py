@@ -70,8 +70,13 @@ def fields(model: type[BaseModel], prefix: str = "", kind: str = "") -> Iterator
         if not members:
             yield _leaf(path, info, kind)
         for member in members:
-            discriminator = str(member.model_fields["kind"].default) if "kind" in member.model_fields else kind
-            yield from fields(member, f"{path}.", discriminator)
+            yield from fields(member, f"{path}.", _discriminator(member) or kind)
+
+
+def _discriminator(member: type[BaseModel]) -> str:
+    """The one word that tells a union member apart; a `kind` with several words is an ordinary choice."""
+    words = get_args(member.model_fields["kind"].annotation) if "kind" in member.model_fields else ()
+    return words[0] if len(words) == 1 else ""
 
 
 def _is_section(member: Any) -> bool:
@@ -91,8 +96,12 @@ def _leaf(path: str, info: FieldInfo, kind: str) -> Field:
     members = _members(info.annotation)
     choices = tuple(word for member in members if get_origin(member) is Literal for word in get_args(member))
     shape = type(choices[0]) if choices else (get_origin(members[0]) or members[0])
-    low = [getattr(m, "ge", getattr(m, "gt", None)) for m in info.metadata if isinstance(m, annotated_types.Ge | annotated_types.Gt)]
-    high = [getattr(m, "le", getattr(m, "lt", None)) for m in info.metadata if isinstance(m, annotated_types.Le | annotated_types.Lt)]
+    low = [
+        getattr(m, "ge", getattr(m, "gt", None)) for m in info.metadata if isinstance(m, annotated_types.Ge | annotated_types.Gt)
+    ]
+    high = [
+        getattr(m, "le", getattr(m, "lt", None)) for m in info.metadata if isinstance(m, annotated_types.Le | annotated_types.Lt)
+    ]
     return Field(
         path=path,
         type=shape,

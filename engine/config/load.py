@@ -93,7 +93,9 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         path, separator, text = pair.partition("=")
         if not separator or not path.strip():
-            raise ConfigError("config.bad_set", f"--set {pair!r} has no value.", "field.path=value", field=path.strip(), value=pair)
+            raise ConfigError(
+                "config.bad_set", f"--set {pair!r} has no value.", "field.path=value", field=path.strip(), value=pair
+            )
         settings[path.strip()] = _value(text)
     return nested(settings)
 
@@ -151,7 +153,9 @@ def expectation(field: Field) -> str:
     if field.choices:
         return "one of: " + ", ".join(str(word) for word in field.choices)
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list of texts"}
-    span = f" from {field.minimum:.10g} to {field.maximum:.10g}" if field.minimum is not None and field.maximum is not None else ""
+    span = (
+        f" from {field.minimum:.10g} to {field.maximum:.10g}" if field.minimum is not None and field.maximum is not None else ""
+    )
     return words[field.type] + span + (", or nothing" if field.optional else "")
 
 

@@ -93,7 +93,9 @@ def train(
     def save(step: int) -> None:
         if rank.index == 0:
             with atomic_write(file) as stream:
-                torch.save({"step": step, "optimizer": optimizer.state_dict(), "parameters": parameters, "average": average}, stream)
+                torch.save(
+                    {"step": step, "optimizer": optimizer.state_dict(), "parameters": parameters, "average": average}, stream
+                )
 
     def measured() -> str:
         """Measure with the averaged weights in place, then put the training weights back."""
@@ -318,9 +320,7 @@ def load_parts(options: argparse.Namespace) -> dict:
 
 def export(parts: dict, folder: Path) -> None:
     """Write the pipeline in float16, in the layout diffusers loads."""
-    pipeline = StableDiffusionPipeline(
-        **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
-    )
+    pipeline = StableDiffusionPipeline(**parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
     pipeline.to("cpu", torch.float16).save_pretrained(folder)
 
 

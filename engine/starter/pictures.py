@@ -49,7 +49,9 @@ def _generic_picture(rng: random.Random) -> Image.Image:
 
     side = SIZE * 2
     image = Image.linear_gradient("L").rotate(rng.choice((0, 90, 180, 270))).resize((side, side))
-    image = Image.merge("RGB", [image.point(lambda v, a=a, b=b: a + (b - a) * v // 255) for a, b in zip(colour(), colour(), strict=True)])
+    image = Image.merge(
+        "RGB", [image.point(lambda v, a=a, b=b: a + (b - a) * v // 255) for a, b in zip(colour(), colour(), strict=True)]
+    )
     draw = ImageDraw.Draw(image)
     for _ in range(rng.randrange(2, 12)):
         points = [(rng.random() * side, rng.random() * side) for _ in range(rng.randrange(3, 7))]

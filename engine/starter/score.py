@@ -1,8 +1,8 @@
 """How good the starter is, and whether a LoRA learned: printed tables.
 
-    python -m engine.starter.score                 the gate: object, colour, background, VAE
-    python -m engine.starter.score --lora FILE     does this LoRA know the mascot?
-    python -m engine.starter.score --proof         trains the practice preset on three seeds and a control, and scores them
+python -m engine.starter.score                 the gate: object, colour, background, VAE
+python -m engine.starter.score --lora FILE     does this LoRA know the mascot?
+python -m engine.starter.score --proof         trains the practice preset on three seeds and a control, and scores them
 """
 
 from __future__ import annotations
@@ -195,7 +195,9 @@ def proof(model: Family, scorer: Scorer, grid: Path | None) -> bool:
         control = score_lora(model, scorer, train_preset(workspace, "control", 1, "other"))
         print(row("control: other mascot", control))
     ratios = [score.ratio for score in scores]
-    print(f"\nloss ratio {min(ratios):.3f} to {max(ratios):.3f} over three seeds (at most {MAX_RATIO}); control {control.ratio:.3f} (above {MIN_CONTROL})")
+    print(
+        f"\nloss ratio {min(ratios):.3f} to {max(ratios):.3f} over three seeds (at most {MAX_RATIO}); control {control.ratio:.3f} (above {MIN_CONTROL})"
+    )
     passed = all(verdict(score) for score in scores) and control.ratio > MIN_CONTROL
     print("proof holds" if passed else "proof FAILS")
     return passed

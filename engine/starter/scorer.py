@@ -51,7 +51,12 @@ class Scorer(nn.Module):
 
 def pictures_of(scenes: list[Scene], rng: random.Random) -> Tensor:
     """Drawings of scenes, float32 (N, 3, 64, 64) in [0, 1]."""
-    return torch.stack([torch.from_numpy(np.asarray(world.render(scene, rng)).transpose(2, 0, 1).copy()) for scene in scenes]).float() / 255
+    return (
+        torch.stack(
+            [torch.from_numpy(np.asarray(world.render(scene, rng)).transpose(2, 0, 1).copy()) for scene in scenes]
+        ).float()
+        / 255
+    )
 
 
 def labels_of(scenes: list[Scene]) -> dict[str, Tensor]:

@@ -70,7 +70,9 @@ class TrainingData:
         total = len(self.items) * (2 if self.config.dataset.flip else 1)
         broken: set[int] = set()
         yield Phase("latents", 0, total)
-        for done, (item, flip) in enumerate(((i, f) for i in self.items for f in ((False, True) if self.config.dataset.flip else (False,))), 1):
+        for done, (item, flip) in enumerate(
+            ((i, f) for i in self.items for f in ((False, True) if self.config.dataset.flip else (False,))), 1
+        ):
             wanted = self._item(item.index, flip)
             try:
                 self._ready |= self._latents.latents([wanted], self.model.encode_pictures, lambda *_: None)

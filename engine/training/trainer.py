@@ -145,7 +145,10 @@ class Trainer:
     def _identity(self) -> dict[str, str]:
         """What must be the same for a resume to be exact. Reads and hashes the pictures and the base model."""
         config = self.config.model_dump(mode="json", exclude={"output": True, "samples": True})
-        model = self.data.keys | {"file": model_hashes(self.model.facts.location).sha256, "schedule": dict(self.model.scheduler_config)}
+        model = self.data.keys | {
+            "file": model_hashes(self.model.facts.location).sha256,
+            "schedule": dict(self.model.scheduler_config),
+        }
         return describe_identity(
             settings=config, pictures=self.ahead.dataset.fingerprint(), base_model=model,
             torch=torch.__version__, python=platform.python_version(), threads=torch.get_num_threads(), device=str(self.model.device),
@@ -173,7 +176,9 @@ class Trainer:
         tensors, numbers = optimizer_tensors(self.optimization.optimizer)
         scaler = self.optimization.scaler.state_dict() if self.optimization.scaler else {}
         parameters: dict[str, Tensor] = dict(self.network.named_parameters())
-        save_state(self.folder, RunState(self.step, self.identity, parameters, tensors, numbers, scaler, self.session, self.started))
+        save_state(
+            self.folder, RunState(self.step, self.identity, parameters, tensors, numbers, scaler, self.session, self.started)
+        )
         self._saved, self._saved_step = time.monotonic(), self.step
         self._save_after = save_interval(self._saved - began)
 
@@ -212,7 +217,9 @@ class Trainer:
         """
         scaling = self.optimization.scaler is not None
         if not (scaling and math.isfinite(event.loss)):
-            yield Warned("training.step_skipped", f"Step {event.step}: the loss or its gradient is not finite; the step was skipped.")
+            yield Warned(
+                "training.step_skipped", f"Step {event.step}: the loss or its gradient is not finite; the step was skipped."
+            )
         if failed >= PATIENCE + scaling * HALVINGS:
             raise EngineError(
                 "training.diverged", f"The loss was not a number {failed} times in a row, the last at step {event.step}.",
@@ -278,9 +285,7 @@ class Trainer:
             picture = self.generate(self._sample_request(prompt), self.folder / "samples" / f"step{self.step:08d}")[0]
             yield Sample(self.step, index, prompt, picture.seed, picture.file.relative_to(self.folder).as_posix())
 
-    def generate(
-        self, config: GenerateConfig, out: Path, on_progress: Callable[[int, int], None] | None = None
-    ) -> list[Picture]:
+    def generate(self, config: GenerateConfig, out: Path, on_progress: Callable[[int, int], None] | None = None) -> list[Picture]:
         """Pictures with the adapter as it is now. Call only between two events of `run`, once training has begun."""
         self.network.eval()
         return render(self.model, None, self.network, config, self.workspace, self._networks, out, on_progress)

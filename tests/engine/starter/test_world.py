@@ -66,5 +66,7 @@ def test_shipped_practice_sets_are_kohya_folders_and_equal_their_script(tmp_path
         assert all(trigger in picture.caption and picture.size == (SIDE, SIDE) for picture in dataset.pictures)
     write_set(tmp_path, mascot_scenes(COUNT, seed=11), seed=12)
     shipped = PRACTICE / "mascot" / f"10_{TRIGGER}"
-    assert [(shipped / f.name).read_text() for f in sorted(tmp_path.glob("*.txt"))] == [f.read_text() for f in sorted(tmp_path.glob("*.txt"))]
+    assert [(shipped / f.name).read_text() for f in sorted(tmp_path.glob("*.txt"))] == [
+        f.read_text() for f in sorted(tmp_path.glob("*.txt"))
+    ]
     assert len(style_scenes(4, 1)) == 4
