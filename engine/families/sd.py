@@ -142,7 +142,7 @@ def _load_part(kind: Any, folder: Path, dtype: torch.dtype) -> nn.Module:
         ValueError: the file lacks tensors, which would otherwise stay random.
     """
     part, report = kind.from_pretrained(
-        folder, torch_dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+        folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
     )
     if missing := sorted(report["missing_keys"]):
         raise ValueError(f"{folder.name} lacks {len(missing)} tensors, the first is {missing[0]}.")

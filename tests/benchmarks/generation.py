@@ -34,7 +34,9 @@ def measure(model: str, rounds: int, folder: Path) -> list[Row]:
         config = GenerateConfig(model=model, prompt=prompt, steps=steps, seed=1, width=side, height=side)
         return timed(lambda: studio.generate(config, workspace.outputs))
 
-    pipeline = StableDiffusionPipeline.from_pretrained(location, safety_checker=None, low_cpu_mem_usage=False)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        location, safety_checker=None, low_cpu_mem_usage=False, dtype=torch.float32
+    )
     pipeline.scheduler = EulerAncestralDiscreteScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
 

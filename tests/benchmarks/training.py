@@ -56,7 +56,9 @@ def practice(model: str, settings: dict) -> TrainConfig:
 def bare_steps(trainer: Trainer, folder: Path) -> list[float]:
     """Seconds of each step of a plain loop: the same layers, rank, batches, latents and texts as the trainer had."""
     adapter, training, data = trainer.config.adapter, trainer.config.training, trainer.data
-    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", low_cpu_mem_usage=False).requires_grad_(False)
+    unet = UNet2DConditionModel.from_pretrained(
+        folder, subfolder="unet", low_cpu_mem_usage=False, dtype=torch.float32
+    ).requires_grad_(False)
     targets = trainer.model.targets(adapter)["unet"]
     unet.add_adapter(LoraConfig(r=adapter.rank, lora_alpha=adapter.alpha, target_modules=targets, init_lora_weights="gaussian"))
     parameters = [parameter for parameter in unet.parameters() if parameter.requires_grad]

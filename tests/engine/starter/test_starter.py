@@ -95,7 +95,7 @@ def test_the_lora_gives_the_same_picture_in_diffusers(starter, mascot_lora):
     ours = make_pictures(starter, request.prompt, "", request, [7])[0]
     merger.restore()
 
-    theirs = StableDiffusionPipeline.from_pretrained(WEIGHTS, torch_dtype=torch.float32, safety_checker=None)
+    theirs = StableDiffusionPipeline.from_pretrained(WEIGHTS, dtype=torch.float32, safety_checker=None)
     theirs.scheduler = make_scheduler("DDIM", starter.scheduler_config)
     theirs.load_lora_weights(mascot_lora.parent, weight_name=mascot_lora.name)
     theirs.set_progress_bar_config(disable=True)
