@@ -115,7 +115,7 @@ def render(scene: Scene, rng: random.Random, size: int = SIZE, oversample: int =
     _paint_background(image, scene.background, rng)
     share = 0.5 if scene.small else rng.uniform(0.78, 0.9)
     drift = 0.03 if not scene.small else 0.12
-    centre = tuple(side * (0.5 + rng.uniform(-drift, drift)) for _ in range(2))
+    centre = side * (0.5 + rng.uniform(-drift, drift)), side * (0.5 + rng.uniform(-drift, drift))
     if scene.hat:
         centre, share = (centre[0], centre[1] + 0.05 * side), share * 0.88
     pen = Pen(
