@@ -25,14 +25,12 @@ class Ui:
         unit: shown behind the number, for example "px" or "steps".
         step: the step of a number field or slider.
         level: who needs it; `basic` is always shown.
-        visible_when: (field path, values) that must hold for the field to matter.
         widget: a hint where the type does not say enough ("slider", "lines", "model", "dataset", "seed").
     """
 
     unit: str = ""
     step: float | None = None
     level: Level = "advanced"
-    visible_when: tuple[str, tuple[Any, ...]] | None = None
     widget: str = ""
 
 
