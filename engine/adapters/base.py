@@ -8,32 +8,40 @@ for several adapters is W + sum of s_i * deltas_i(W), in any order. It knows no 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-Base = Mapping[str, Tensor]
-"""A layer's own tensors: `weight` and, where it has one, `bias`."""
+from engine.adapters.layers import Base, base_tensors, change_of_output
 
 
 @dataclass(frozen=True)
 class LayerShape:
-    """What an algorithm must know of a layer: Linear has `kernel` (); Conv2d (k, k)."""
+    """What an algorithm must know of a layer: Linear has `kernel` (); Conv2d (k, k); normalisation has no `inputs`.
+
+    Attributes:
+        heads: attention heads that its `head_axis` is cut into, equal parts in order.
+    """
 
     outputs: int
     inputs: int
     kernel: tuple[int, ...] = ()
+    heads: int = 1
+    head_axis: Literal["outputs", "inputs"] = "outputs"
 
     @classmethod
-    def of(cls, layer: nn.Module) -> LayerShape:
+    def of(cls, layer: nn.Module, heads: int = 1, head_axis: Literal["outputs", "inputs"] = "outputs") -> LayerShape:
         if isinstance(layer, nn.Linear):
-            return cls(layer.out_features, layer.in_features)
+            return cls(layer.out_features, layer.in_features, (), heads, head_axis)
         if isinstance(layer, nn.Conv2d) and layer.groups == 1:
             return cls(layer.out_channels, layer.in_channels, tuple(layer.kernel_size))
+        if isinstance(layer, nn.LayerNorm) and len(layer.normalized_shape) == 1 and layer.elementwise_affine:
+            return cls(layer.normalized_shape[0], 0)
+        if isinstance(layer, nn.GroupNorm) and layer.affine:
+            return cls(layer.num_channels, 0)
         raise TypeError(f"{type(layer).__name__} cannot carry an adapter")
 
     @property
@@ -41,17 +49,59 @@ class LayerShape:
         """Whether the layer looks at more than one pixel: a convolution larger than 1x1."""
         return any(side > 1 for side in self.kernel)
 
+    @property
+    def norm(self) -> bool:
+        return self.inputs == 0
+
+    @property
+    def weight(self) -> tuple[int, ...]:
+        """Shape of the layer's weight."""
+        return (self.outputs,) if self.norm else (self.outputs, self.inputs, *self.kernel)
+
+
+@dataclass(frozen=True)
+class ParamGroup:
+    """Parameters that learn alike.
+
+    Attributes:
+        rate: their learning rate, as a multiple of the component's.
+        up: they are the factor that begins at zero, to which LoRA+ gives a higher rate.
+    """
+
+    parameters: list[nn.Parameter]
+    rate: float = 1.0
+    up: bool = False
+
 
 class Adapter(nn.Module, ABC):
-    """One adapted layer. Parameters and buffers carry the suffixes they have on disk; `alpha` is a float32 scalar."""
+    """One adapted layer. Parameters and buffers carry the suffixes they have on disk; `alpha` is a float32 scalar.
+
+    Attributes:
+        module_dropout: share of the training steps in which the adapter sits out.
+        dropped: whether it sits out this one.
+    """
 
     suffixes: ClassVar[tuple[str, ...]]
     """Every tensor name the algorithm may have on disk."""
 
+    def __init__(self, module_dropout: float = 0.0) -> None:
+        super().__init__()
+        self.module_dropout, self.dropped = module_dropout, False
+
+    # ---- what an algorithm is ----
+
     @classmethod
     @abstractmethod
-    def create(cls, shape: LayerShape, options: Any, generator: torch.Generator) -> Self:
-        """A new adapter that changes nothing yet; all randomness from `generator` (on the CPU)."""
+    def create(cls, shape: LayerShape, base: Base, options: Any, generator: torch.Generator) -> Self:
+        """A new adapter that changes nothing yet; all randomness from `generator` (on the CPU).
+
+        Args:
+            base: the layer's own tensors, not to be kept or changed.
+            options: the algorithm's section of `engine.config.adapter`.
+
+        Raises:
+            ValueError: the options do not fit the layer; the text says how.
+        """
 
     @classmethod
     @abstractmethod
@@ -64,19 +114,60 @@ class Adapter(nn.Module, ABC):
 
     @abstractmethod
     def deltas(self, base: Base) -> dict[str, Tensor]:
-        """The change of `weight` (and `bias`), in the shapes of the base tensors, float32, differentiable."""
+        """The change of `weight` (and `bias`), in the shapes of the base tensors, float32, differentiable.
 
-    def forward(self, x: Tensor, layer: nn.Module) -> Tensor:
-        """The change of the layer's output. Linear and convolution are linear in their weights, so it is the layer at deltas."""
-        change = self.deltas(dict(layer.named_parameters(recurse=False)))
-        weight, bias = change["weight"], change.get("bias")
-        if isinstance(layer, nn.Conv2d):
-            return F.conv2d(x.to(weight.dtype), weight, bias, layer.stride, layer.padding, layer.dilation)
-        return F.linear(x.to(weight.dtype), weight, bias)
-
-    def begin_step(self, generator: torch.Generator) -> None:
-        """Draw the randomness of a training step. `forward` draws none: checkpointing runs it twice."""
+        In evaluation mode it is the finished adapter: no dropout, full rank, nothing random.
+        """
 
     def tensors(self) -> dict[str, Tensor]:
-        """What is saved, by suffix."""
+        """What is saved, by suffix. It may be another algorithm's form, where that is exactly the same change."""
         return dict(self.state_dict())
+
+    @classmethod
+    def adapts(cls, shape: LayerShape) -> bool:
+        """Whether the algorithm exists for such a layer."""
+        return not shape.norm
+
+    # ---- what it may do better ----
+
+    def forward(self, x: Tensor, y: Tensor, layer: nn.Module) -> Tensor:
+        """The change of the layer's output y = layer(x).
+
+        This reference is the layer at `deltas`: Linear, convolution and normalisation are linear in their weights. An
+        algorithm with a cheaper way overrides it. No randomness is drawn here: checkpointing runs it twice.
+        """
+        return change_of_output(layer, x, self.deltas(base_tensors(layer)))
+
+    @property
+    def beside(self) -> bool:
+        """Whether `forward` works on activations; otherwise the deltas may as well be added to the weight first."""
+        return type(self).forward is not Adapter.forward
+
+    def param_groups(self) -> list[ParamGroup]:
+        """The parameters that learn."""
+        return [ParamGroup([parameter for parameter in self.parameters() if parameter.requires_grad])]
+
+    # ---- what happens in training, in this order ----
+
+    def begin_step(self, generator: torch.Generator) -> None:
+        """Draw the randomness of an optimizer step."""
+        self.dropped = bool(self.module_dropout) and float(torch.rand((), generator=generator)) < self.module_dropout
+
+    def begin_batch(self, times: Tensor) -> None:
+        """How noisy each picture of the coming batch is: (B,), from 0 (clean) to 1 (noise)."""
+
+    def penalty(self) -> Tensor | None:
+        """What is added to the loss of the step, a scalar."""
+        return None
+
+    def after_backward(self) -> None:
+        """Look at the gradients, which are whole, finite and clipped now."""
+
+    @classmethod
+    def after_step(cls, adapters: Sequence[Self], step: int, steps: int) -> None:
+        """Act once the weights have moved, on all adapters of this class in a network at once.
+
+        Args:
+            step: the one just taken, from 1.
+            steps: length of the run.
+        """

@@ -17,11 +17,14 @@ from torch import Tensor, nn
 
 from engine.adapters import ADAPTERS
 from engine.adapters.base import Adapter, LayerShape
-from engine.errors import AdapterError
+from engine.adapters.layers import base_tensors
+from engine.config.targets import Target
+from engine.errors import AdapterError, ConfigError
 from engine.formats.adapter_file import AdapterFile
 from engine.formats.names import ModuleRef, NameIndex, disk_names
 from engine.formats.suffixes import algorithm_of
 
+ADAPTABLE = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm)
 Components = Mapping[str, nn.Module]
 """The adaptable parts of a model: "unet", "text_encoder"."""
 
@@ -57,22 +60,24 @@ class Network(nn.Module):
         self._places: list[tuple[_Beside, _Entry]] = []
 
     @classmethod
-    def create(
-        cls, algorithm: str, options: Any, components: Components, targets: Mapping[str, Iterable[str]], seed: int
-    ) -> Network:
+    def create(cls, components: Components, targets: Mapping[str, Iterable[Target]], seed: int) -> Network:
         """A fresh network that changes nothing.
 
         Args:
-            targets: component -> dotted paths of the layers to adapt.
+            targets: component -> the layers to adapt, each with the options of its algorithm.
             seed: of the initial values; they do not depend on the device.
+
+        Raises:
+            ConfigError: `config.layer` where the options do not fit a layer.
         """
         generator = torch.Generator().manual_seed(seed)
         adapters, refs = {}, {}
-        for component, paths in targets.items():
-            for path, name in disk_names(component, paths).items():  # type: ignore[arg-type]
-                shape = LayerShape.of(components[component].get_submodule(path))
-                adapters[name] = ADAPTERS[algorithm].create(shape, options, generator)
-                refs[name] = ModuleRef(component, path)  # type: ignore[arg-type]
+        for component, chosen in targets.items():
+            names = disk_names(component, [target.layer.path for target in chosen])  # type: ignore[arg-type]
+            for target in chosen:
+                path = target.layer.path
+                adapters[names[path]] = _new(components[component].get_submodule(path), target, generator)
+                refs[names[path]] = ModuleRef(component, path)  # type: ignore[arg-type]
         return cls(adapters, refs)
 
     @classmethod
@@ -83,7 +88,7 @@ class Network(nn.Module):
             AdapterError: `adapter.no_match`, `adapter.wrong_shape`, `adapter.algorithm` or `adapter.module_twice`.
         """
         paths = {
-            component: [path for path, layer in part.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+            component: [path for path, layer in part.named_modules() if isinstance(layer, ADAPTABLE)]
             for component, part in components.items()
         }
         found, unmatched = NameIndex(paths).match(file.modules)
@@ -114,12 +119,43 @@ class Network(nn.Module):
         named = ((name, adapter.tensors()) for name, adapter in self.adapters.items())  # type: ignore[operator]
         return {f"{name}.{suffix}": tensor for name, tensors in named for suffix, tensor in tensors.items()}
 
-    def component_parameters(self, component: str) -> list[nn.Parameter]:
-        return [p for name, ref in self.refs.items() if ref.component == component for p in self.adapters[name].parameters()]
+    def training_state(self) -> dict[str, Tensor]:
+        """Everything that changes in training, to go on exactly: parameters, and what algorithms keep beside them."""
+        return dict(self.named_parameters()) | dict(self.named_buffers())
+
+    def param_groups(self, component: str) -> dict[tuple[float, bool], list[nn.Parameter]]:
+        """The parameters of a component that learn, by (multiple of the learning rate, whether LoRA+ speeds them up)."""
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        for name, ref in self.refs.items():
+            for group in self._adapter(name).param_groups() if ref.component == component else ():
+                groups.setdefault((group.rate, group.up), []).extend(group.parameters)
+        return groups
 
     def begin_step(self, generator: torch.Generator) -> None:
-        for adapter in self.adapters.values():
-            adapter.begin_step(generator)  # type: ignore[operator]
+        for name in self.refs:
+            self._adapter(name).begin_step(generator)
+
+    def begin_batch(self, times: Tensor) -> None:
+        """How noisy each picture of the batch is: (B,), from 0 (clean) to 1 (noise)."""
+        for name in self.refs:
+            self._adapter(name).begin_batch(times)
+
+    def penalty(self) -> Tensor | None:
+        """What the algorithms add to the loss of a step, or None."""
+        penalties = [penalty for name in self.refs if (penalty := self._adapter(name).penalty()) is not None]
+        return torch.stack(penalties).sum() if penalties else None
+
+    def after_backward(self) -> None:
+        for name in self.refs:
+            self._adapter(name).after_backward()
+
+    def after_step(self, step: int, steps: int) -> None:
+        """Let each algorithm act on all its adapters at once; `step` from 1."""
+        for kind in dict.fromkeys(type(self._adapter(name)) for name in self.refs):
+            kind.after_step([adapter for name in self.refs if type(adapter := self._adapter(name)) is kind], step, steps)
+
+    def _adapter(self, name: str) -> Adapter:
+        return self.adapters[name]  # type: ignore[return-value]
 
     def insert(self, components: Components, strengths: Mapping[str, float] | None = None) -> None:
         """Put the adapters beside their layers' weights, unmerged.
@@ -153,6 +189,10 @@ class _Entry:
     strengths: Mapping[str, float] | None
 
     @property
+    def acts(self) -> bool:
+        return bool(self.strength) and not (self.adapter.dropped and self.adapter.training)
+
+    @property
     def strength(self) -> float:
         return (self.network.strengths if self.strengths is None else self.strengths)[self.component]
 
@@ -166,7 +206,7 @@ class _Beside:
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         y = self.plain(x, *args, **kwargs)
-        changes = [_times(entry.strength, entry.adapter(x, self.layer)) for entry in self.entries if entry.strength]
+        changes = [_times(entry.strength, entry.adapter(x, y, self.layer)) for entry in self.entries if entry.acts]
         return y + sum(changes[1:], changes[0]).to(y.dtype) if changes else y
 
     def take_out(self, entry: _Entry) -> None:
@@ -177,6 +217,20 @@ class _Beside:
 
 def _times(strength: float, change: Tensor) -> Tensor:
     return change if strength == 1 else strength * change
+
+
+def _new(layer: nn.Module, target: Target, generator: torch.Generator) -> Adapter:
+    shape = LayerShape.of(layer, target.layer.heads, target.layer.head_axis)
+    algorithm = ADAPTERS[target.options.kind]
+    try:
+        if not algorithm.adapts(shape):
+            raise ValueError(f"{target.options.kind} does not exist for such a layer")
+        return algorithm.create(shape, base_tensors(layer), target.options, generator)
+    except ValueError as error:
+        raise ConfigError(
+            "config.layer", f"{target.layer.path}: {error}.", "Options that fit every layer that is trained.",
+            "Change them, or leave the layer out with a rule.", field="adapter.kind", path=target.layer.path, reason=str(error),
+        ) from None  # fmt: skip
 
 
 def _read(file: AdapterFile, name: str, shape: LayerShape) -> Adapter:

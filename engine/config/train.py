@@ -5,11 +5,11 @@ Knows no torch and no screen. What a number left empty becomes is computed in `e
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 from pydantic import Field as PydanticField
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from engine.config.adapter import AdapterOptions, LoraOptions
 from engine.config.choices import SamplerName
@@ -23,6 +23,8 @@ class ModelOptions(Section):
     """The base model: `starter`, a checkpoint's file name, a folder, or a Hugging Face id. Its family is detected."""
     precision: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Ui(level="expert")] = "auto"
     """Number format of the frozen base. Auto takes what the device does best; the adapter itself is always float32."""
+    quantization: Annotated[Literal["none", "nf4", "int8"], Ui(level="expert")] = "none"
+    """Keep the U-Net's large weights in 4 or 8 bits while training (QLoRA): about a quarter or half of the memory, a little slower."""
 
 
 class DatasetOptions(Section):
@@ -78,6 +80,10 @@ class TrainingOptions(Section):
     """How far each step moves (learning rate). Too high burns the picture, too low learns nothing."""
     text_encoder_learning_rate: Annotated[float, Ge(0), Le(10), Ui(level="advanced", step=0.00001)] = 5e-5
     """Learning rate of the text encoder, when it is trained."""
+    lora_plus: Annotated[float, Ge(1), Le(1000), Ui(level="advanced", step=1)] = 1.0
+    """LoRA+: how many times faster the second factor (up) of the U-Net's adapters learns. 1 is off; 4 to 16 is usual."""
+    text_encoder_lora_plus: Annotated[float, Ge(1), Le(1000), Ui(level="expert", step=1)] = 1.0
+    """LoRA+ for the text encoder's adapters."""
     optimizer: Annotated[AdamW, Ui()] = PydanticField(default_factory=AdamW)
     schedule: Annotated[Literal["cosine", "constant"], Ui(level="advanced")] = "cosine"
     """How the learning rate moves after the warm-up: falling along a half cosine, or constant."""
@@ -148,3 +154,8 @@ class TrainConfig(Section):
     training: TrainingOptions = PydanticField(default_factory=TrainingOptions)
     samples: SampleOptions = PydanticField(default_factory=SampleOptions)
     output: OutputOptions = PydanticField(default_factory=OutputOptions)
+
+    @field_validator("adapter", mode="before")
+    @classmethod
+    def _lora_unless_said(cls, adapter: Any) -> Any:
+        return {"kind": "lora", **adapter} if isinstance(adapter, dict) else adapter

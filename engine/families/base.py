@@ -13,6 +13,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from engine.config.adapter import LayerOptions
+from engine.config.targets import Layer, Target, choose
 from engine.generation.conditioning import Conditioning
 from engine.library import ModelFacts
 
@@ -48,8 +50,16 @@ class Family(ABC):
         """The parts an adapter may change, by name: "unet", "text_encoder"."""
 
     @abstractmethod
-    def targets(self, options: Any) -> dict[str, list[str]]:
-        """Component -> paths of the layers that adapter `options` ask for, in a fixed order."""
+    def layers(self) -> dict[str, list[Layer]]:
+        """Component -> every layer that can be adapted, in a fixed order; the text encoders come first."""
+
+    def targets(self, options: LayerOptions) -> dict[str, list[Target]]:
+        """Component -> the layers that adapter `options` ask for, and how each learns.
+
+        Raises:
+            ConfigError: `config.rule`.
+        """
+        return choose(self.layers(), options)
 
     @property
     @abstractmethod

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -19,28 +18,12 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from engine.errors import ModelError
+from engine.config.targets import Layer
 from engine.families.base import Family
+from engine.families.sd_layers import text_layers, unet_layers
 from engine.formats.single_file import load_components
 from engine.generation.conditioning import Conditioning, encode_tokens
 from engine.library import ModelFacts
-
-_BLOCK = r"transformer_blocks\.\d+\."
-ATTENTION = re.compile(rf".*\.attentions\.\d+\.{_BLOCK}attn[12]\.to_(q|k|v|out\.0)")
-MLP = re.compile(rf".*\.attentions\.\d+\.(proj_in|proj_out|{_BLOCK}ff\.net\.(0\.proj|2))")
-CONVOLUTION = re.compile(r".*\.(resnets\.\d+\.(conv1|conv2|conv_shortcut|time_emb_proj)|(down|up)samplers\.\d+\.conv)")
-TEXT = re.compile(r"(text_model\.)?encoder\.layers\.\d+\.(self_attn\.(q|k|v|out)_proj|mlp\.fc[12])")
-
-
-def unet_targets(paths: Sequence[str], targets: str, convolutions: bool) -> list[str]:
-    """The U-Net layers Kohya's trainer adapts: 192 of SD1.5 with feed-forward layers, 278 with convolutions."""
-    wanted = [ATTENTION, *([MLP] if targets == "attention+mlp" else []), *([CONVOLUTION] if convolutions else [])]
-    return [path for path in paths if any(pattern.fullmatch(path) for pattern in wanted)]
-
-
-def text_targets(paths: Sequence[str]) -> list[str]:
-    """Attention and feed-forward layers of the text encoder: 72 of SD1.5."""
-    return [path for path in paths if TEXT.fullmatch(path)]
-
 
 class StableDiffusion(Family):
     """Args: the parts as diffusers and transformers build them, already in `dtype`."""
@@ -90,13 +73,8 @@ class StableDiffusion(Family):
     def components(self) -> dict[str, nn.Module]:
         return {"unet": self.unet, "text_encoder": self.text_encoder}
 
-    def targets(self, options: Any) -> dict[str, list[str]]:
-        chosen: dict[str, list[str]] = {}
-        if options.train_text_encoder:
-            chosen["text_encoder"] = text_targets(_layer_paths(self.text_encoder))
-        if options.train_unet:
-            chosen["unet"] = unet_targets(_layer_paths(self.unet), options.targets, options.conv_rank > 0)
-        return chosen
+    def layers(self) -> dict[str, list[Layer]]:
+        return {"text_encoder": text_layers(self.text_encoder), "unet": unet_layers(self.unet)}
 
     @property
     def prediction_type(self) -> str:
@@ -150,10 +128,6 @@ def _load_part(kind: Any, folder: Path, dtype: torch.dtype) -> nn.Module:
         # Both libraries map the file into memory: without a copy the model would change when the file is written over.
         tensor.data = tensor.data.clone()
     return part
-
-
-def _layer_paths(part: nn.Module) -> list[str]:
-    return [path for path, layer in part.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
 
 
 def _fingerprint(part: nn.Module) -> str:

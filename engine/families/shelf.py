@@ -12,6 +12,7 @@ import torch
 
 from engine.families import load_model
 from engine.families.base import Family
+from engine.families.quantise import quantise
 
 
 class ModelShelf:
@@ -21,22 +22,28 @@ class ModelShelf:
         self._model: Family | None = None
         self._key: tuple = ()
 
-    def take(self, location: Path | str, device: torch.device, dtype: torch.dtype) -> Family:
+    def take(self, location: Path | str, device: torch.device, dtype: torch.dtype, quantization: str = "none") -> Family:
         """The model at `location`, loaded only if it is not the one held or its files have changed.
 
+        Args:
+            quantization: "none", or a key of `engine.families.quantise.FORMATS` for the U-Net.
+
         Raises:
-            ModelError: as `load_model`.
+            ModelError: as `load_model` and `quantise`.
         """
-        if not self.holds(location, device, dtype):
+        if not self.holds(location, device, dtype, quantization):
             self.clear()  # two at once may not fit
-            key = _key(location, device, dtype)
-            self._model, self._key = load_model(location, device, dtype), key
+            key = (*_key(location, device, dtype), quantization)
+            model = load_model(location, device, dtype)
+            if quantization != "none":
+                quantise(model.components["unet"], quantization)
+            self._model, self._key = model, key
         assert self._model
         return self._model
 
-    def holds(self, location: Path | str, device: torch.device, dtype: torch.dtype) -> bool:
+    def holds(self, location: Path | str, device: torch.device, dtype: torch.dtype, quantization: str = "none") -> bool:
         """Whether `take` would load nothing. If not, let go of the model you had first, or two are in memory."""
-        return self._model is not None and self._key == _key(location, device, dtype)
+        return self._model is not None and self._key == (*_key(location, device, dtype), quantization)
 
     def clear(self) -> None:
         """Let go of the model and its memory."""

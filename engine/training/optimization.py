@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -49,12 +50,7 @@ class Optimization:
             cpu=model.device.type == "cpu", mixed_precision=MIXED[precision],
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # batches are weighted by their size here
         )  # fmt: skip
-        rates = {"unet": options.learning_rate, "text_encoder": options.text_encoder_learning_rate}
-        groups = [
-            {"params": parameters, "lr": rate, "peak": rate}
-            for component, rate in rates.items()
-            if (parameters := network.component_parameters(component))
-        ]
+        groups = parameter_groups(options, network)
         self.optimizer = self.accelerator.prepare(OPTIMIZERS[options.optimizer.kind](groups, options.optimizer))
         self.alphas = alphas_cumprod(model.scheduler_config).to(model.device)
 
@@ -83,12 +79,19 @@ class Optimization:
             loss = self._losses(batch, encode, generator).sum() / pictures
             self.accelerator.backward(loss)
             total += loss.detach()
+        if (penalty := self.network.penalty()) is not None:
+            self.accelerator.backward(penalty)
         parameters = [p for p in self.network.parameters() if p.grad is not None]
         norm = float(self.accelerator.clip_grad_norm_(parameters, self.options.max_grad_norm or math.inf))  # type: ignore
         value = total.item()
         self.whole = False
-        if self.scaler or (math.isfinite(value) and math.isfinite(norm)):  # a scaler skips by itself, and learns from it
+        finite = math.isfinite(value) and math.isfinite(norm)
+        if finite:
+            self.network.after_backward()
+        if self.scaler or finite:  # a scaler skips by itself, and learns from it
             self.optimizer.step()
+        if finite:
+            self.network.after_step(step, self.steps)
         self.done, self.whole = step, True
         self.optimizer.zero_grad(set_to_none=True)
         return Step(step, value, self.optimizer.param_groups[0]["lr"], norm, time.monotonic() - began)
@@ -103,9 +106,27 @@ class Optimization:
         noise, timesteps = (torch.stack(column).to(device) for column in zip(*draws, strict=True))
         noisy = add_noise(latents, noise, self.alphas, timesteps)
         target = TARGETS[self.model.prediction_type](latents, noise, self.alphas, timesteps)
+        self.network.begin_batch(timesteps / len(self.alphas))
         with self.accelerator.autocast():
             prediction = self.model.predict(noisy, timesteps, encode(batch.captions))
         return squared_error(prediction, target)
+
+
+def parameter_groups(options: TrainingOptions, network: Network) -> list[dict[str, Any]]:
+    """What learns, with its learning rate. `peak` is the rate at the schedule's height.
+
+    LoRA+ (Hayou et al. 2024, section 4): the factor that begins at zero learns faster than the other by a fixed ratio.
+    """
+    rates = {
+        "unet": (options.learning_rate, options.lora_plus),
+        "text_encoder": (options.text_encoder_learning_rate, options.text_encoder_lora_plus),
+    }
+    return [
+        {"params": parameters, "lr": peak, "peak": peak}
+        for component, (rate, ratio) in rates.items()
+        for (multiple, up), parameters in network.param_groups(component).items()
+        for peak in (rate * multiple * (ratio if up else 1.0),)
+    ]
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from engine.adapters.network import Network
 from engine.config.generate import GenerateConfig
@@ -124,11 +124,11 @@ class Trainer:
         device = pick_device()
         set_deterministic(training.deterministic and device.type == "cuda")
         self.precision = pick_dtype(device, training.precision)
-        base = pick_dtype(device, self.config.model.precision)
-        self.model: Family = self.shelf.take(find_model(self.config.model.path, self.workspace), device, base)
+        base, location = self.config.model, find_model(self.config.model.path, self.workspace)
+        self.model: Family = self.shelf.take(location, device, pick_dtype(device, base.precision), base.quantization)
         self._check_sample_size()
         components = self.model.components
-        self.network = Network.create(adapter.kind, adapter, components, self.model.targets(adapter), training.seed).to(device)
+        self.network = Network.create(components, self.model.targets(adapter), training.seed).to(device)
         self.optimization = Optimization(training, self.model, self.network, self.precision, self.ahead.plan.steps)
         self.data = TrainingData(self.config, self.ahead, self.model, self.workspace.cache)
         self.identity = self._identity()
@@ -161,8 +161,8 @@ class Trainer:
             yield Warned("resume.damaged", f"The saved state in {' and '.join(damaged)} is damaged; used is {instead}.")
         if state:
             with torch.no_grad():
-                for name, parameter in self.network.named_parameters():
-                    parameter.copy_(state.adapter[name])
+                for name, tensor in self.network.training_state().items():
+                    tensor.copy_(state.adapter[name])
             restore_optimizer(self.optimization.optimizer, state.optimizer, state.numbers)
             if self.optimization.scaler and state.scaler:
                 self.optimization.scaler.load_state_dict(state.scaler)
@@ -175,15 +175,14 @@ class Trainer:
         began = time.monotonic()
         tensors, numbers = optimizer_tensors(self.optimization.optimizer)
         scaler = self.optimization.scaler.state_dict() if self.optimization.scaler else {}
-        parameters: dict[str, Tensor] = dict(self.network.named_parameters())
         save_state(
-            self.folder, RunState(self.step, self.identity, parameters, tensors, numbers, scaler, self.session, self.started)
+            self.folder, RunState(self.step, self.identity, self.network.training_state(), tensors, numbers, scaler, self.session, self.started)
         )
         self._saved, self._saved_step = time.monotonic(), self.step
         self._save_after = save_interval(self._saved - began)
 
     def _facts(self) -> Started:
-        parameters = sum(p.numel() for p in self.network.parameters())
+        parameters = sum(p.numel() for p in self.network.parameters() if p.requires_grad)
         return Started(
             self.ahead.plan.steps, len(self.data.items), self.data.steps_per_epoch, self.network.counts(), parameters,
             str(self.model.device), MIXED[self.precision],

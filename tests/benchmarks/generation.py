@@ -68,7 +68,7 @@ def measure(model: str, rounds: int, folder: Path) -> list[Row]:
 def write_lora(base, path: Path, seed: int) -> None:
     """A LoRA with random weights on every layer."""
     options = LoraOptions(rank=8, alpha=8, conv_rank=8)
-    network = Network.create("lora", options, base.components, base.targets(options), seed)
+    network = Network.create(base.components, base.targets(options), seed)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(std=0.02, generator=torch.Generator().manual_seed(seed))

@@ -59,7 +59,7 @@ def bare_steps(trainer: Trainer, folder: Path) -> list[float]:
     unet = UNet2DConditionModel.from_pretrained(
         folder, subfolder="unet", low_cpu_mem_usage=False, dtype=torch.float32
     ).requires_grad_(False)
-    targets = trainer.model.targets(adapter)["unet"]
+    targets = [target.layer.path for target in trainer.model.targets(adapter)["unet"]]
     unet.add_adapter(LoraConfig(r=adapter.rank, lora_alpha=adapter.alpha, target_modules=targets, init_lora_weights="gaussian"))
     parameters = [parameter for parameter in unet.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=training.learning_rate)

@@ -1,4 +1,4 @@
-"""What every adapter algorithm owes, on every kind of layer. An algorithm joins by being registered and by a line in OPTIONS."""
+"""What every adapter algorithm owes, on every kind of layer. An algorithm joins by being registered and by its lines in CASES."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from engine.adapters import ADAPTERS
 from engine.adapters.base import Adapter, LayerShape
 from engine.adapters.merge import Applied, Merger
 from engine.adapters.network import Network
-from engine.config.adapter import LoraOptions
 from engine.formats.adapter_file import read_adapter
 from engine.formats.adapter_writer import write_adapter
 from engine.formats.names import ModuleRef
-
-OPTIONS = {"lora": LoraOptions(rank=3, alpha=2, conv_rank=2, conv_alpha=5)}
+from tests.support.adapter_cases import CASES, EXPORTED, ROUNDED
+from tests.support.targets import targets
 
 LAYERS = {
     "linear": lambda: nn.Linear(6, 10),
@@ -28,13 +27,21 @@ LAYERS = {
     "conv 3x3 strided": lambda: nn.Conv2d(6, 10, 3, stride=2, padding=1),
     "conv 3x3 unpadded": lambda: nn.Conv2d(6, 10, 3, stride=(1, 2)),
     "conv 3x3 dilated": lambda: nn.Conv2d(6, 10, 3, padding=2, dilation=2, bias=False),
+    "layer norm": lambda: nn.LayerNorm(6),
+    "group norm": lambda: nn.GroupNorm(2, 6),
 }
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 ULP = {torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
 """Distance of two neighbouring numbers just above 1."""
 
-algorithms = pytest.mark.parametrize("algorithm", ADAPTERS)
-layers = pytest.mark.parametrize("kind", LAYERS)
+
+def pairs() -> list[tuple[str, str]]:
+    """(variant, layer) for all layers that the variant's algorithm exists for."""
+    shapes = {kind: LayerShape.of(make()) for kind, make in LAYERS.items()}
+    return [(case, kind) for case, o in CASES.items() for kind, shape in shapes.items() if ADAPTERS[o.kind].adapts(shape)]  # type: ignore[attr-defined]
+
+
+algorithms = pytest.mark.parametrize(("algorithm", "kind"), pairs(), ids=str)
 dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
@@ -52,22 +59,31 @@ class Model(nn.Module):
 def model_of(kind: str, dtype: torch.dtype = torch.float32) -> Model:
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        return Model(LAYERS[kind]()).to(dtype).requires_grad_(False)
+        model = Model(LAYERS[kind]())
+        for parameter in model.parameters():  # those of normalisation begin at one and zero
+            if parameter.dim() == 1:
+                nn.init.normal_(parameter)
+        return model.to(dtype).requires_grad_(False)
 
 
 def inputs(model: Model, dtype: torch.dtype | None = None) -> Tensor:
-    shape = (2, 5, 6) if isinstance(model.mid_block, nn.Linear) else (2, 6, 9, 9)
+    shape = (2, 5, 6) if isinstance(model.mid_block, nn.Linear | nn.LayerNorm) else (2, 6, 9, 9)
     return torch.randn(shape, generator=torch.Generator().manual_seed(2)).to(dtype or model.mid_block.weight.dtype)
 
 
 def network_in(model: Model, algorithm: str, seed: int | None = 3) -> Network:
     """A network over the model's layer; every parameter random unless `seed` is None."""
-    network = Network.create(algorithm, OPTIONS[algorithm], {"unet": model}, {"unet": ["mid_block"]}, seed=0)
+    network = Network.create({"unet": model}, targets({"unet": ["mid_block"]}, CASES[algorithm]), seed=0)
     generator = torch.Generator().manual_seed(seed or 0)
     with torch.no_grad():
         for parameter in network.parameters() if seed is not None else ():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
     return network.eval()
+
+
+def only(network: Network) -> Adapter:
+    (adapter,) = network.adapters.values()
+    return adapter  # type: ignore[return-value]
 
 
 def merged(model: Model, *networks: tuple[Network, float]) -> Merger:
@@ -84,29 +100,32 @@ def same_bits(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_every_algorithm_has_options_here() -> None:
-    assert OPTIONS.keys() == ADAPTERS.keys()
+def test_every_algorithm_has_cases() -> None:
+    assert {options.kind for options in CASES.values()} == ADAPTERS.keys()  # type: ignore[attr-defined]
 
 
 # ---- law 1: a new adapter changes nothing ----
 
 
 @algorithms
-@layers
 @dtypes
 def test_a_new_adapter_changes_nothing(algorithm: str, kind: str, dtype: torch.dtype) -> None:
     model = model_of(kind, dtype)
     x, plain, weights = inputs(model), model(inputs(model)), state(model)
     network = network_in(model, algorithm, seed=None)
     network.insert({"unet": model})
-    assert torch.equal(model(x), plain)
+    given = model(x)
     network.remove()
     merged(model, (network, 1.0))
-    assert same_bits(state(model), weights)
+    if algorithm in ROUNDED:
+        tolerance = 1e-5 if dtype == torch.float32 else 2 * ULP[dtype] * plain.abs().max()
+        assert (given - plain).abs().max() <= tolerance and (model(x) - plain).abs().max() <= tolerance
+    else:
+        assert torch.equal(given, plain)
+        assert same_bits(state(model), weights)
 
 
 @algorithms
-@layers
 def test_a_new_adapter_can_learn(algorithm: str, kind: str) -> None:
     """It changes nothing, yet some parameter has a gradient: not a dead point."""
     model = model_of(kind)
@@ -120,7 +139,6 @@ def test_a_new_adapter_can_learn(algorithm: str, kind: str) -> None:
 
 
 @algorithms
-@layers
 @pytest.mark.parametrize("saved", DTYPES, ids=str)
 def test_save_and_load_is_exact_at_the_saved_precision(algorithm: str, kind: str, saved: torch.dtype, tmp_path: Path) -> None:
     model = model_of(kind)
@@ -133,11 +151,10 @@ def test_save_and_load_is_exact_at_the_saved_precision(algorithm: str, kind: str
     again = loaded.tensors()
     assert again.keys() == tensors.keys()
     assert all(torch.equal(again[name], tensor.float()) and again[name].shape == tensor.shape for name, tensor in tensors.items())
-    assert {name.removeprefix("lora_unet_mid_block.") for name in tensors} <= set(ADAPTERS[algorithm].suffixes)
+    assert {name.removeprefix("lora_unet_mid_block.") for name in tensors} <= set(type(only(loaded)).suffixes)
 
 
 @algorithms
-@layers
 def test_a_loaded_adapter_acts_like_the_saved_one(algorithm: str, kind: str, tmp_path: Path) -> None:
     model = model_of(kind)
     network = network_in(model, algorithm)
@@ -147,14 +164,16 @@ def test_a_loaded_adapter_acts_like_the_saved_one(algorithm: str, kind: str, tmp
         each.insert({"unet": model})
         results.append(model(inputs(model)))
         each.remove()
-    assert torch.equal(*results)
+    if algorithm in EXPORTED:
+        torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
+    else:
+        assert torch.equal(*results)
 
 
 # ---- law 3: strength 0 is the base ----
 
 
 @algorithms
-@layers
 @dtypes
 def test_strength_zero_is_the_base_bit_for_bit(algorithm: str, kind: str, dtype: torch.dtype) -> None:
     model = model_of(kind, dtype)
@@ -176,7 +195,6 @@ def test_strength_zero_is_the_base_bit_for_bit(algorithm: str, kind: str, dtype:
 
 
 @algorithms
-@layers
 @dtypes
 @pytest.mark.parametrize("strength", [1.0, -0.7])
 def test_merged_equals_unmerged(algorithm: str, kind: str, dtype: torch.dtype, strength: float) -> None:
@@ -198,12 +216,11 @@ def test_merged_equals_unmerged(algorithm: str, kind: str, dtype: torch.dtype, s
 
 
 @algorithms
-@layers
 def test_forward_and_gradients_are_those_of_the_deltas(algorithm: str, kind: str) -> None:
     """W + s * deltas, put through the layer by autograd, against the forward that training uses."""
     model = model_of(kind).double()
     network = network_in(model, algorithm).double()
-    (adapter,) = network.adapters.values()
+    adapter = only(network)
     x = inputs(model).requires_grad_()
     target = torch.randn(model(x).shape, generator=torch.Generator().manual_seed(5)).double()
 
@@ -212,31 +229,30 @@ def test_forward_and_gradients_are_those_of_the_deltas(algorithm: str, kind: str
     assert all(delta.shape == weights[name].shape for name, delta in deltas.items())
     moved = {name: weight + 0.6 * deltas[name] if name in deltas else weight for name, weight in weights.items()}
     closed = torch.func.functional_call(model.mid_block, moved, (x,))
-    wanted = torch.autograd.grad((closed * target).sum(), [x, *network.parameters()])
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    wanted = torch.autograd.grad((closed * target).sum(), [x, *learning])
 
     network.insert({"unet": model}, {"unet": 0.6})
     given = model(x)
-    gradients = torch.autograd.grad((given * target).sum(), [x, *network.parameters()])
+    gradients = torch.autograd.grad((given * target).sum(), [x, *learning])
     torch.testing.assert_close(given, closed, rtol=1e-9, atol=1e-9)
     for gradient, right in zip(gradients, wanted, strict=True):
         torch.testing.assert_close(gradient, right, rtol=1e-8, atol=1e-8)
 
 
 @algorithms
-@layers
 def test_a_faster_forward_is_the_plain_one(algorithm: str, kind: str) -> None:
     """Whatever an algorithm puts in its place, `Adapter.forward` is the reference."""
     model = model_of(kind)
-    (adapter,) = network_in(model, algorithm).adapters.values()
-    x = inputs(model)
-    torch.testing.assert_close(adapter(x, model.mid_block), Adapter.forward(adapter, x, model.mid_block), rtol=1e-5, atol=1e-5)
+    adapter, x, y = only(network_in(model, algorithm)), inputs(model), model(inputs(model))
+    reference = Adapter.forward(adapter, x, y, model.mid_block)
+    torch.testing.assert_close(adapter(x, y, model.mid_block), reference, rtol=1e-5, atol=1e-5)
 
 
 # ---- several at once, and taking them out ----
 
 
 @algorithms
-@layers
 @dtypes
 def test_two_networks_add_up_in_any_order(algorithm: str, kind: str, dtype: torch.dtype) -> None:
     model = model_of(kind, dtype)
@@ -254,7 +270,7 @@ def test_two_networks_add_up_in_any_order(algorithm: str, kind: str, dtype: torc
         merger.restore()
     assert torch.equal(*beside) and torch.equal(*inside)
     weights = dict(model.mid_block.named_parameters())
-    deltas = [next(iter(network.adapters.values())).deltas(weights) for network in (first, second)]
+    deltas = [only(network).deltas(weights) for network in (first, second)]
     moved = {
         name: weight.float() + sum(s * d[name] for s, d in zip((0.5, -1.2), deltas, strict=True))
         if name in deltas[0]
@@ -269,7 +285,6 @@ def test_two_networks_add_up_in_any_order(algorithm: str, kind: str, dtype: torc
 
 
 @algorithms
-@layers
 def test_the_same_network_twice_counts_twice(algorithm: str, kind: str) -> None:
     model = model_of(kind)
     x = inputs(model)
@@ -285,8 +300,32 @@ def test_the_same_network_twice_counts_twice(algorithm: str, kind: str) -> None:
     torch.testing.assert_close(model(x), twice, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("one", CASES)
+@pytest.mark.parametrize("two", CASES)
+@pytest.mark.parametrize("kind", ["linear", "conv 3x3"])
+def test_any_two_algorithms_add_up(one: str, two: str, kind: str) -> None:
+    model = model_of(kind)
+    if not all(ADAPTERS[CASES[case].kind].adapts(LayerShape.of(model.mid_block)) for case in (one, two)):  # type: ignore[attr-defined]
+        return
+    x, plain = inputs(model), model(inputs(model))
+    networks = network_in(model, one, seed=7), network_in(model, two, seed=8)
+    changes = []
+    for network in networks:
+        network.insert({"unet": model})
+        changes.append(model(x) - plain)
+        network.remove()
+    for network in networks:
+        network.insert({"unet": model})
+    both = model(x)
+    for network in networks:
+        network.remove()
+    scale = both.abs().max()
+    assert (both - plain - changes[0] - changes[1]).abs().max() <= 1e-5 * scale
+    merged(model, (networks[1], 1.0), (networks[0], 1.0))
+    assert (model(x) - both).abs().max() <= 1e-5 * scale
+
+
 @algorithms
-@layers
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)], ids=str)
 def test_removal_leaves_no_trace(algorithm: str, kind: str, order: tuple[int, ...]) -> None:
     model = model_of(kind)
@@ -299,11 +338,11 @@ def test_removal_leaves_no_trace(algorithm: str, kind: str, order: tuple[int, ..
         networks[number].remove()
     assert "forward" not in model.mid_block.__dict__
     assert list(model.state_dict()) == keys and torch.equal(model(x), plain)
-    assert type(model.mid_block) in (nn.Linear, nn.Conv2d) and not model.mid_block._forward_hooks
+    assert type(model.mid_block) is type(LAYERS[kind]()) and not model.mid_block._forward_hooks
     networks[0].remove()  # once more does no harm
 
 
-@algorithms
+@pytest.mark.parametrize("algorithm", [case for case, kind in pairs() if kind == "conv 3x3"])
 @dtypes
 def test_fifty_changes_through_the_merger_end_bit_identical(algorithm: str, dtype: torch.dtype) -> None:
     models = {"unet": model_of("conv 3x3", dtype), "text_encoder": model_of("linear", dtype)}
@@ -323,6 +362,6 @@ def test_fifty_changes_through_the_merger_end_bit_identical(algorithm: str, dtyp
 
 
 def test_layers_that_cannot_carry_an_adapter_are_named() -> None:
-    for layer in (nn.LayerNorm(4), nn.Conv2d(4, 4, 3, groups=2), nn.Embedding(3, 4)):
+    for layer in (nn.LayerNorm(4, elementwise_affine=False), nn.Conv2d(4, 4, 3, groups=2), nn.Embedding(3, 4)):
         with pytest.raises(TypeError, match=type(layer).__name__):
             LayerShape.of(layer)

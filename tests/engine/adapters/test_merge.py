@@ -9,6 +9,7 @@ from torch import nn
 from engine.adapters.merge import Applied, Merger
 from engine.adapters.network import Network
 from engine.config.adapter import LoraOptions
+from tests.support.targets import targets
 
 
 @pytest.fixture
@@ -21,9 +22,8 @@ def components() -> dict[str, nn.Module]:
 
 
 def network(components: dict[str, nn.Module], seed: int = 0) -> Network:
-    made = Network.create(
-        "lora", LoraOptions(rank=2, conv_rank=2), components, {"unet": ["0", "1", "2"], "text_encoder": ["0"]}, seed
-    )
+    paths = {"unet": ["0", "1", "2"], "text_encoder": ["0"]}
+    made = Network.create(components, targets(paths, LoraOptions(rank=2, conv_rank=2)), seed)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.normal_(generator=torch.Generator().manual_seed(seed))

@@ -11,14 +11,15 @@ from torch import nn
 
 from engine.adapters.network import Network
 from engine.config.adapter import LoraOptions
-from engine.errors import AdapterError, EngineError
+from engine.errors import AdapterError, ConfigError, EngineError
 from engine.formats.adapter_file import read_adapter
+from tests.support.targets import targets
 
 
 class Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.to_q, self.conv = nn.Linear(6, 6), nn.Conv2d(6, 8, 3)
+        self.to_q, self.conv, self.norm = nn.Linear(6, 6), nn.Conv2d(6, 8, 3), nn.LayerNorm(6)
 
 
 @pytest.fixture
@@ -40,18 +41,19 @@ def load(path: Path, tensors: dict[str, torch.Tensor], components: dict[str, nn.
 
 
 def test_names_counts_and_parameters(components: dict[str, nn.Module]) -> None:
-    network = Network.create("lora", LoraOptions(rank=4, conv_rank=2), components, TARGETS, seed=0)
+    network = Network.create(components, targets(TARGETS, LoraOptions(rank=4, conv_rank=2)), seed=0)
     assert list(network.refs) == ["lora_te_text_model_encoder_to_q", "lora_unet_mid_block_to_q", "lora_unet_mid_block_conv"]
     assert network.counts() == {"text_encoder": 1, "unet": 2}
     assert network.match.matched == network.match.total == 3
     assert len(network.tensors()) == 9 and len(list(network.parameters())) == 6
-    text, unet = network.component_parameters("text_encoder"), network.component_parameters("unet")
-    assert {id(p) for p in (*text, *unet)} == {id(p) for p in network.parameters()} and len(text) == 2
+    groups = {component: network.param_groups(component) for component in ("text_encoder", "unet")}
+    assert {key: len(group) for key, group in groups["text_encoder"].items()} == {(1.0, False): 1, (1.0, True): 1}
+    assert {id(p) for part in groups.values() for group in part.values() for p in group} == {id(p) for p in network.parameters()}
 
 
 def test_a_seed_gives_the_same_network(components: dict[str, nn.Module]) -> None:
     one, two, other = (
-        Network.create("lora", LoraOptions(conv_rank=4), components, TARGETS, seed).tensors() for seed in (1, 1, 2)
+        Network.create(components, targets(TARGETS, LoraOptions(conv_rank=4)), seed).tensors() for seed in (1, 1, 2)
     )
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert any(not torch.equal(one[name], other[name]) for name in one)
@@ -91,21 +93,17 @@ def test_one_module_under_two_names_is_refused(components: dict[str, nn.Module],
     assert caught.value.code == "adapter.module_twice"
 
 
-@pytest.mark.parametrize(
-    "tensors",
-    [
-        {"lora_unet_mid_block_to_q.diff": torch.ones(6, 6)},
-        pair("lora_unet_mid_block_to_q") | {"lora_unet_mid_block_to_q.dora_scale": torch.ones(6, 1)},
-        pair("lora_unet_mid_block_to_q") | {"lora_unet_mid_block_to_q.lora_mid.weight": torch.ones(2, 2, 3, 3)},
-    ],
-    ids=["full", "dora", "tucker"],
-)
-def test_what_is_not_applied_yet_is_refused_and_never_left_out(
-    components: dict[str, nn.Module], tmp_path: Path, tensors: dict[str, torch.Tensor]
-) -> None:
+def test_tensors_of_two_algorithms_in_one_module_are_refused(components: dict[str, nn.Module], tmp_path: Path) -> None:
+    tensors = pair("lora_unet_mid_block_to_q") | {"lora_unet_mid_block_to_q.hada_t1": torch.ones(2, 2, 3, 3)}
     with pytest.raises(AdapterError) as caught:
         load(tmp_path / "x.safetensors", tensors, components)
     assert caught.value.code == "adapter.algorithm"
+
+
+def test_a_layer_that_an_algorithm_cannot_adapt_is_named(components: dict[str, nn.Module]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Network.create(components, targets({"unet": ["mid_block.norm"]}, LoraOptions()), seed=0)
+    assert caught.value.code == "config.layer" and "mid_block.norm" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from engine.adapters.network import Network
 from engine.config.adapter import LoraOptions
 from engine.config.generate import GenerateConfig
+from engine.config.targets import Target, choose
 from engine.families import load_model
-from engine.families.sd import text_targets, unet_targets
+from engine.families.sd_layers import text_layers, unet_layers
 from engine.formats.adapter_file import read_adapter
 from engine.formats.adapter_writer import write_adapter
 from engine.formats.names import disk_names
@@ -81,31 +82,63 @@ def layer_paths(part: torch.nn.Module) -> list[str]:
     return [path for path, layer in part.named_modules() if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d)]
 
 
+def chosen(public, **options) -> dict[str, list[Target]]:
+    layers = {"text_encoder": text_layers(public["text_encoder"]), "unet": unet_layers(public["unet"])}
+    return choose(layers, LoraOptions(**options))
+
+
+def names_of(component: str, targets: list[Target]) -> set[str]:
+    return set(disk_names(component, [target.layer.path for target in targets]).values())  # type: ignore[arg-type]
+
+
+OTHER = {f"lora_unet_{path}" for path in ("conv_in", "conv_out", "time_embedding_linear_1", "time_embedding_linear_2")}
+
+
 @pytest.mark.parametrize(
-    ("targets", "convolutions", "names", "count"),
+    ("targets", "conv_rank", "names", "count"),
     [
-        ("attention", False, ATTENTION, 128),
-        ("attention+mlp", False, ATTENTION | MLP, 192),
-        ("attention+mlp", True, ATTENTION | MLP | CONVOLUTIONS, 278),
+        ("attention", 0, ATTENTION, 128),
+        ("attention+mlp", 0, ATTENTION | MLP, 192),
+        ("attention+mlp", 4, ATTENTION | MLP | CONVOLUTIONS, 278),
+        ("convolutions", 0, CONVOLUTIONS, 86),
+        ("full", 0, ATTENTION | MLP | CONVOLUTIONS | OTHER, 282),
     ],
 )
-def test_the_unet_layers_are_kohyas(public, targets: str, convolutions: bool, names: set[str], count: int) -> None:
-    found = disk_names("unet", unet_targets(layer_paths(public["unet"]), targets, convolutions))
-    assert set(found.values()) == names and len(found) == count
+def test_the_unet_layers_are_kohyas(public, targets: str, conv_rank: int, names: set[str], count: int) -> None:
+    found = chosen(public, targets=targets, conv_rank=conv_rank)["unet"]
+    assert names_of("unet", found) == names and len(found) == count
 
 
 def test_the_text_encoder_layers_are_kohyas(public) -> None:
-    found = disk_names("text_encoder", text_targets(layer_paths(public["text_encoder"])))
-    assert set(found.values()) == TEXT and len(found) == 72
+    found = chosen(public, train_text_encoder=True)["text_encoder"]
+    assert names_of("text_encoder", found) == TEXT and len(found) == 72
+    attention = chosen(public, train_text_encoder=True, targets="attention")["text_encoder"]
+    assert names_of("text_encoder", attention) == {name for name in TEXT if "self_attn" in name}
+
+
+def test_normalisation_layers_join_when_asked(public) -> None:
+    plain = chosen(public, train_text_encoder=True)
+    found = chosen(public, train_text_encoder=True, train_norms=True)
+    norms = {part: [t for t in found[part] if t.layer.group == "norm"] for part in found}
+    assert {part: len(found[part]) - len(plain[part]) for part in found} == {part: len(norms[part]) for part in found}
+    assert {part: len(targets) for part, targets in norms.items()} == {"text_encoder": 25, "unet": 48 + 16 + 44 + 1}
+    assert {t.options.kind for targets in norms.values() for t in targets} == {"norm"}
+
+
+def test_attention_layers_tell_heads_and_shared_inputs(public) -> None:
+    layers = {layer.path: layer for part in (text_layers(public["text_encoder"]), unet_layers(public["unet"])) for layer in part}
+    crossed, own = (f"mid_block.attentions.0.transformer_blocks.0.attn{number}" for number in (2, 1))
+    assert [layers[f"{own}.to_{what}"].shared_input for what in "qkv"] == [own] * 3
+    assert [layers[f"{crossed}.to_{what}"].shared_input for what in "qkv"] == ["", crossed, crossed]
+    assert layers[f"{own}.to_q"].heads == 8 and layers[f"{own}.to_q"].head_axis == "outputs"
+    assert layers[f"{own}.to_out.0"].heads == 8 and layers[f"{own}.to_out.0"].head_axis == "inputs"
+    assert sum(layer.heads == 12 for layer in layers.values()) == 4 * 12
 
 
 @pytest.mark.parametrize(("conv_rank", "total"), [(0, 264), (4, 350)])
 def test_counts_of_a_whole_network(public, conv_rank: int, total: int) -> None:
-    targets = {
-        "text_encoder": text_targets(layer_paths(public["text_encoder"])),
-        "unet": unet_targets(layer_paths(public["unet"]), "attention+mlp", conv_rank > 0),
-    }
-    network = Network.create("lora", LoraOptions(rank=2, conv_rank=conv_rank), public, targets, seed=0)
+    targets = chosen(public, rank=2, conv_rank=conv_rank, train_text_encoder=True)
+    network = Network.create(public, targets, seed=0)
     assert network.counts() == {"text_encoder": 72, "unet": total - 72}
     tensors = network.tensors()
     assert len(tensors) == 3 * total
@@ -211,7 +244,7 @@ def test_the_file_may_be_written_over_while_the_model_is_loaded(tmp_path: Path) 
 
 def perturbed(model, options: LoraOptions, seed: int = 0) -> Network:
     """A network as training leaves it: every factor away from zero."""
-    network = Network.create("lora", options, model.components, model.targets(options), seed)
+    network = Network.create(model.components, model.targets(options), seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -272,7 +305,9 @@ def test_what_diffusers_and_peft_save_gives_the_same_picture_here(model, folder:
     saved = {}
     for part, targets in wanted.items():
         config = LoraConfig(r=3, lora_alpha=6, target_modules=targets, init_lora_weights=False)
-        part.add_adapter(config)
+        with torch.random.fork_rng():
+            torch.manual_seed(4)
+            part.add_adapter(config)
         name = "unet" if part is pipe.unet else "text_encoder"
         saved[f"{name}_lora_layers"] = get_peft_model_state_dict(part)
         saved[f"{name}_lora_adapter_metadata"] = config.to_dict()

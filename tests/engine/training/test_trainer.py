@@ -181,7 +181,7 @@ def test_it_learns_its_one_picture(workspace: Workspace, folder: Path, model: st
 
 def stepped(model: Family, config: TrainConfig, sizes: list[int], checkpointing: bool = False) -> list[tuple[float, float]]:
     """(loss, gradient norm) of three steps over the same two pictures, cut into batches of these sizes."""
-    network = Network.create("lora", config.adapter, model.components, model.targets(config.adapter), 0).to(model.dtype)
+    network = Network.create(model.components, model.targets(config.adapter), 0).to(model.dtype)
     optimization = Optimization(config.training, model, network, torch.float32, 3)
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     parts = zip(

@@ -1,0 +1,53 @@
+"""The layers that carry adapters: their tensors, and what a change of these does to their output.
+
+Quantised layers (bitsandbytes' NF4 and int8, which are kinds of Linear) give their weight as it was before, one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Base = Mapping[str, Tensor]
+"""A layer's own tensors: `weight` and, where it has one, `bias`."""
+
+
+def base_tensors(layer: nn.Module) -> dict[str, Tensor]:
+    """The layer's `weight` and, where it has one, `bias`, in a floating-point format."""
+    tensors = dict(layer.named_parameters(recurse=False))
+    if not tensors["weight"].is_floating_point():
+        tensors["weight"] = dequantised(layer)  # type: ignore[assignment]
+    return tensors  # type: ignore[return-value]
+
+
+def is_quantised(layer: nn.Module) -> bool:
+    return not layer.weight.is_floating_point()  # type: ignore[union-attr]
+
+
+@torch.no_grad()
+def dequantised(layer: nn.Module) -> Tensor:
+    """The weight of a bitsandbytes layer as float32, (out, in)."""
+    from bitsandbytes.functional import dequantize_4bit, int8_vectorwise_dequant
+
+    weight = layer.weight
+    if (state := getattr(weight, "quant_state", None)) is not None:
+        return dequantize_4bit(weight.data, state).float()  # type: ignore[arg-type]
+    scales = weight.SCB if getattr(weight, "SCB", None) is not None else layer.state.SCB  # type: ignore[union-attr]
+    return int8_vectorwise_dequant(weight.data, scales).float()  # type: ignore[arg-type]
+
+
+def change_of_output(layer: nn.Module, x: Tensor, change: Base) -> Tensor:
+    """What a change of weight and bias adds to the output: the layer itself at the change, since it is linear in them."""
+    weight, bias = change["weight"], change.get("bias")
+    x = x.to(weight.dtype)
+    if isinstance(layer, nn.Conv2d):
+        return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation)
+    if isinstance(layer, nn.Linear):
+        return F.linear(x, weight, bias)
+    if isinstance(layer, nn.LayerNorm):
+        return F.layer_norm(x, layer.normalized_shape, weight, bias, layer.eps)
+    assert isinstance(layer, nn.GroupNorm)
+    return F.group_norm(x, layer.num_groups, weight, bias, layer.eps)

@@ -1,0 +1,157 @@
+"""Changes that are the product of two thin matrices, however these come about; saved as plain LoRA.
+
+On convolutions as in LoCon: down is (rank, in, k, k), up is a 1x1 convolution (out, rank, 1, 1).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engine.adapters.base import LayerShape
+from engine.adapters.factored import Factored, common
+from engine.adapters.layers import base_tensors
+
+
+class Factor(nn.Module):
+    """One of the matrices; a module so that its tensor is named `lora_down.weight` on disk."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+
+class Thin(Factored):
+    """A change `up @ down`.
+
+    An algorithm states its `factors`, and where randomness or time acts on single ranks, `mask`.
+    """
+
+    suffixes = ("lora_down.weight", "lora_up.weight", "alpha")
+
+    def __init__(self, dropout: float = 0.0, rank_dropout: float = 0.0, max_norm: float = 0.0, module_dropout: float = 0.0) -> None:
+        super().__init__(rank_dropout, max_norm, module_dropout)
+        self.dropout = dropout
+        self._seed = 0
+
+    @abstractmethod
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """down (rank, in, *kernel) and up (out, rank, *ones), every scale multiplied in."""
+
+    def change(self) -> Tensor:
+        down, up = self.factors()
+        return (up.flatten(1) @ down.flatten(1)).view(up.shape[0], *down.shape[1:])
+
+    def tensors(self) -> dict[str, Tensor]:
+        down, up = self.factors()
+        extra = {} if self.dora_scale is None else {"dora_scale": self.dora_scale}
+        return {"lora_down.weight": down, "lora_up.weight": up, "alpha": torch.tensor(float(down.shape[0])), **extra}
+
+    def begin_step(self, generator: torch.Generator) -> None:
+        super().begin_step(generator)
+        if self.dropout or self.rank_dropout:
+            self._seed = int(torch.randint(2**31, (), generator=generator))
+
+    def mask(self, rank: int, x: Tensor) -> Tensor | None:
+        """What each rank is multiplied by: (rank,) or, per picture of the batch, (B, rank); None leaves them as they are.
+
+        Here: rank dropout from the step's seed, rescaled so that the mean stays.
+        """
+        if not (self.rank_dropout and self.training):
+            return None
+        keep = 1 - self.rank_dropout
+        return torch.bernoulli(torch.full((rank,), keep), generator=torch.Generator().manual_seed(self._seed)).to(x.device) / keep
+
+    def forward(self, x: Tensor, y: Tensor, layer: nn.Module) -> Tensor:
+        """Two thin products instead of one wide weight."""
+        down, up = self.factors()
+        inner = self._inner(x.to(down.dtype), down, layer)
+        change = F.conv2d(inner, up) if isinstance(layer, nn.Conv2d) else F.linear(inner, up)
+        return change if self.dora_scale is None else self._decomposed(change, x, y, layer)
+
+    def _inner(self, x: Tensor, down: Tensor, layer: nn.Module) -> Tensor:
+        """The activations between the two products: (B, ..., rank) or (B, rank, H, W)."""
+        if isinstance(layer, nn.Conv2d):
+            inner = F.conv2d(x, down, None, layer.stride, layer.padding, layer.dilation)
+        else:
+            inner = F.linear(x, down)
+        if (mask := self.mask(down.shape[0], inner)) is not None:
+            inner = inner * on_ranks(mask.to(inner.dtype), inner, isinstance(layer, nn.Conv2d))
+        return self._dropped(inner)
+
+    def _dropped(self, inner: Tensor) -> Tensor:
+        """Dropout after `down`, from the step's seed, so that a recomputed forward drops the same activations."""
+        if not (self.dropout and self.training):
+            return inner
+        generator = torch.Generator(inner.device).manual_seed(self._seed)
+        keep = torch.empty(inner.shape, device=inner.device).bernoulli_(1 - self.dropout, generator=generator)
+        return inner * keep.to(inner.dtype) / (1 - self.dropout)
+
+    def _decomposed(self, change: Tensor, x: Tensor, y: Tensor, layer: nn.Module) -> Tensor:
+        """DoRA on activations: with one magnitude per output, W'x - Wx is stretch * (Wx + dWx) - Wx."""
+        base = base_tensors(layer)
+        assert self.dora_scale is not None
+        stretch = self.stretch(base["weight"].to(change.dtype) + self.change().detach())
+        if self.dora_scale.shape[0] == 1 and base["weight"].shape[0] > 1:
+            return super().forward(x, y, layer)
+        axis = 1 if isinstance(layer, nn.Conv2d) else -1
+        size = [1] * change.dim()
+        size[axis] = -1
+        plain = y if base.get("bias") is None else y - base["bias"].view(size)
+        return (stretch.view(size) - 1) * plain + stretch.view(size) * change
+
+
+def on_ranks(mask: Tensor, inner: Tensor, convolution: bool) -> Tensor:
+    """A (rank,) or (B, rank) mask shaped so that it multiplies (B, ..., rank) or, after a convolution, (B, rank, H, W)."""
+    if mask.dim() == 1:
+        return mask.view(-1, 1, 1) if convolution else mask
+    middle = () if convolution else tuple(1 for _ in inner.shape[1:-1])
+    return mask.view(*mask.shape, 1, 1) if convolution else mask.view(mask.shape[0], *middle, mask.shape[1])
+
+
+def thin_rank(shape: LayerShape, options: Any) -> tuple[int, float]:
+    """(rank, scale) that the options give a layer; the scale is alpha / rank, or alpha / sqrt(rank) (rsLoRA).
+
+    Kalajdzievski 2023, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA", section 3.
+    """
+    own = shape.spatial and getattr(options, "conv_rank", 0)
+    rank = options.conv_rank if own else options.rank
+    alpha = (options.conv_alpha if own else options.alpha) or rank
+    return rank, alpha / (rank**0.5 if getattr(options, "scaling", "rank") == "root" else rank)
+
+
+def thin_sizes(shape: LayerShape, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Sizes of down and up."""
+    return (rank, shape.inputs, *shape.kernel), (shape.outputs, rank, *(1 for _ in shape.kernel))
+
+
+def random_down(shape: LayerShape, rank: int, generator: torch.Generator) -> Tensor:
+    """Kaiming-uniform with a = sqrt(5), as every LoRA trainer begins."""
+    down = torch.empty(thin_sizes(shape, rank)[0])
+    nn.init.kaiming_uniform_(down, a=5**0.5, generator=generator)
+    return down
+
+
+def thin_common(options: Any) -> dict[str, float]:
+    """The arguments of `Thin` from an algorithm's options."""
+    return {"dropout": getattr(options, "dropout", 0.0), **common(options)}
+
+
+def read_thin(shape: LayerShape, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, float]:
+    """down, up and alpha from a file, float32, in the shapes used here.
+
+    Raises:
+        ValueError: they do not fit the layer.
+    """
+    down, up = tensors["lora_down.weight"].float(), tensors["lora_up.weight"].float()
+    sizes = thin_sizes(shape, down.shape[0])
+    # Some programs write 1x1 convolutions as matrices, some Linear layers as 1x1 convolutions.
+    for factor, size in ((down, sizes[0]), (up, sizes[1])):
+        if factor.numel() != torch.Size(size).numel() or factor.shape[:2] != size[:2]:
+            raise ValueError(f"a factor is {tuple(factor.shape)} where {size} is needed")
+    return down.reshape(sizes[0]), up.reshape(sizes[1]), float(tensors["alpha"])
