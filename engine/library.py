@@ -19,6 +19,7 @@ from engine.formats.kinds import detect_kind, recognise
 from engine.formats.safetensors_header import read_header
 from engine.formats.single_file import check_sd1_checkpoint, read_architecture
 from engine.formats.summary import AdapterSummary, describe
+from engine.generation.lookup import find_adapter
 from engine.workspace import SHIPPED_DATASETS, Workspace
 
 STARTER = "starter"
@@ -88,6 +89,16 @@ def adapter_names(workspace: Workspace) -> dict[str, tuple[Path, str | None]]:
                 file.relative_to(folder).with_suffix("").as_posix(), (file, summary.output_name or None if summary else None)
             )
     return names
+
+
+def find_adapter_file(name: str, workspace: Workspace) -> Path:
+    """The adapter file a user means, named as in a tag.
+
+    Raises:
+        PromptError: `prompt.adapter_unknown` with the nearest names, `prompt.adapter_ambiguous`.
+    """
+    names = adapter_names(workspace)
+    return names[find_adapter(name, {path: alias for path, (_, alias) in names.items()})][0]
 
 
 def models(workspace: Workspace) -> list[ModelCard]:

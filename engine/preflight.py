@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 from engine.config.plan import Plan, plan
 from engine.config.train import TrainConfig
@@ -15,7 +16,7 @@ from engine.datasets.dataset import Dataset
 from engine.datasets.sampler import BucketedItem, batches_per_epoch
 from engine.datasets.scan import scan
 from engine.errors import ConfigError, DatasetError, EngineError
-from engine.library import ModelFacts, find_model, model_facts
+from engine.library import ModelFacts, find_adapter_file, find_model, model_facts
 from engine.workspace import Workspace, check_name
 
 BUCKET_FIELDS = {
@@ -66,6 +67,8 @@ def preflight(config: TrainConfig, workspace: Workspace) -> Preflight:
             "config.nothing_to_train", "Neither the U-Net nor the text encoder is trained.", "At least one of them.",
             "Switch one of them on.", field="adapter.train_unet",
         )  # fmt: skip
+    if config.adapter.start_from:
+        start_file(config, workspace)
     resolution = config.dataset.resolution or model.resolution
     check_sizes(config, resolution, model.factor)
     fits = bucket_fits(config, dataset, resolution, model.step)
@@ -78,6 +81,15 @@ def preflight(config: TrainConfig, workspace: Workspace) -> Preflight:
         model=model,
         notices=notices(config, dataset, model),
     )
+
+
+def start_file(config: TrainConfig, workspace: Workspace) -> Path:
+    """The adapter that the run goes on from."""
+    try:
+        return find_adapter_file(config.adapter.start_from, workspace)
+    except EngineError as error:
+        error.values["field"] = "adapter.start_from"
+        raise
 
 
 def scan_dataset(config: TrainConfig, workspace: Workspace) -> Dataset:

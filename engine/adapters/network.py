@@ -110,14 +110,33 @@ class Network(nn.Module):
             refs[name] = ref
         return cls(adapters, refs, Match(len(refs), tuple(unmatched)))
 
+    @torch.no_grad()
+    def begin_from(self, finished: Network) -> None:
+        """Take the weights of a finished network of the very same make, to train on from there.
+
+        Raises:
+            AdapterError: `adapter.start_differs`, naming the first module that is missing, left over or different.
+        """
+        mine, theirs = ({name: network.adapters[name].state_dict() for name in network.refs} for network in (self, finished))
+        left_over = [*finished.match.unmatched, *(name for name in theirs if name not in mine)]
+        different = [name for name, tensors in mine.items() if _make(tensors) != _make(theirs.get(name, {}))]
+        if different or left_over:
+            name = (different or left_over)[0]
+            raise AdapterError(
+                "adapter.start_differs", f"The run cannot go on from this adapter: {name} differs.",
+                "The same algorithm, rank, alpha and layers.", "Set them as in the adapter, or begin afresh.",
+                field="adapter.start_from", module=name, count=len(different) + len(left_over),
+            )  # fmt: skip
+        for name in mine:
+            self.adapters[name].load_state_dict(theirs[name])
+
     def counts(self) -> dict[str, int]:
         """Adapted modules per component."""
         return dict(Counter(ref.component for ref in self.refs.values()))
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that is saved: `module.suffix` -> tensor."""
-        named = ((name, adapter.tensors()) for name, adapter in self.adapters.items())  # type: ignore[operator]
-        return {f"{name}.{suffix}": tensor for name, tensors in named for suffix, tensor in tensors.items()}
+        return {f"{name}.{suffix}": tensor for name in self.refs for suffix, tensor in self._adapter(name).tensors().items()}
 
     def training_state(self) -> dict[str, Tensor]:
         """Everything that changes in training, to go on exactly: parameters, and what algorithms keep beside them."""
@@ -213,6 +232,11 @@ class _Beside:
         self.entries.remove(entry)
         if not self.entries:
             del self.layer.forward
+
+
+def _make(tensors: Mapping[str, Tensor]) -> dict[str, object]:
+    """What must be the same for weights to be exchanged: names, shapes and alpha."""
+    return {name: float(tensor) if name == "alpha" else tensor.shape for name, tensor in tensors.items()}
 
 
 def _times(strength: float, change: Tensor) -> Tensor:

@@ -24,12 +24,13 @@ from engine.device import pick_device, pick_dtype, set_deterministic
 from engine.errors import ConfigError, EngineError
 from engine.families.base import Family
 from engine.families.shelf import ModelShelf
+from engine.formats.adapter_file import read_adapter
 from engine.formats.adapter_writer import write_adapter
 from engine.formats.hashes import model_hashes
 from engine.generation.pipeline import picture_size
 from engine.generation.studio import Picture, render
 from engine.library import find_model
-from engine.preflight import preflight
+from engine.preflight import preflight, start_file
 from engine.training.batches import TrainingData
 from engine.training.events import Checkpoint, Done, Event, Phase, Resumed, Sample, Started, Step, Stopped, Warned
 from engine.training.optimization import MIXED, Optimization
@@ -128,7 +129,10 @@ class Trainer:
         self.model: Family = self.shelf.take(location, device, pick_dtype(device, base.precision), base.quantization)
         self._check_sample_size()
         components = self.model.components
-        self.network = Network.create(components, self.model.targets(adapter), training.seed).to(device)
+        self.network = Network.create(components, self.model.targets(adapter), training.seed)
+        if adapter.start_from:
+            self.network.begin_from(Network.from_file(read_adapter(start_file(self.config, self.workspace)), components))
+        self.network.to(device)
         self.optimization = Optimization(training, self.model, self.network, self.precision, self.ahead.plan.steps)
         self.data = TrainingData(self.config, self.ahead, self.model, self.workspace.cache)
         self.identity = self._identity()
