@@ -3,7 +3,25 @@
 from __future__ import annotations
 
 from engine.adapters.base import Adapter
+from engine.adapters.boft import Boft
+from engine.adapters.full import Full
+from engine.adapters.glora import Glora
+from engine.adapters.ia3 import Ia3
+from engine.adapters.loha import Loha
+from engine.adapters.lokr import Lokr
 from engine.adapters.lora import Lora
+from engine.adapters.norm import Norm
+from engine.adapters.oft import Oft
 
-ADAPTERS: dict[str, type[Adapter]] = {"lora": Lora}
+ADAPTERS: dict[str, type[Adapter]] = {
+    "lora": Lora,
+    "loha": Loha,
+    "lokr": Lokr,
+    "glora": Glora,
+    "oft": Oft,
+    "boft": Boft,
+    "ia3": Ia3,
+    "full": Full,
+    "norm": Norm,
+}
 """Algorithm name (as in configs and `engine.formats.suffixes.algorithm_of`) -> its class."""

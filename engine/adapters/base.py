@@ -24,6 +24,7 @@ class LayerShape:
 
     Attributes:
         heads: attention heads that its `head_axis` is cut into, equal parts in order.
+        bias: whether it has one.
     """
 
     outputs: int
@@ -31,17 +32,19 @@ class LayerShape:
     kernel: tuple[int, ...] = ()
     heads: int = 1
     head_axis: Literal["outputs", "inputs"] = "outputs"
+    bias: bool = True
 
     @classmethod
     def of(cls, layer: nn.Module, heads: int = 1, head_axis: Literal["outputs", "inputs"] = "outputs") -> LayerShape:
+        bias = getattr(layer, "bias", None) is not None
         if isinstance(layer, nn.Linear):
-            return cls(layer.out_features, layer.in_features, (), heads, head_axis)
+            return cls(layer.out_features, layer.in_features, (), heads, head_axis, bias)
         if isinstance(layer, nn.Conv2d) and layer.groups == 1:
-            return cls(layer.out_channels, layer.in_channels, tuple(layer.kernel_size))
+            return cls(layer.out_channels, layer.in_channels, tuple(layer.kernel_size), bias=bias)
         if isinstance(layer, nn.LayerNorm) and len(layer.normalized_shape) == 1 and layer.elementwise_affine:
-            return cls(layer.normalized_shape[0], 0)
+            return cls(layer.normalized_shape[0], 0, bias=bias)
         if isinstance(layer, nn.GroupNorm) and layer.affine:
-            return cls(layer.num_channels, 0)
+            return cls(layer.num_channels, 0, bias=bias)
         raise TypeError(f"{type(layer).__name__} cannot carry an adapter")
 
     @property

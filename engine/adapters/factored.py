@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.adapters.base import Adapter, LayerShape, ParamGroup
-from engine.adapters.layers import Base
+from engine.adapters.layers import Base, base_tensors, change_of_output, channel_axis, on_channels, without_bias
 
 
 def magnitude(weight: Tensor, axis: int) -> Tensor:
@@ -32,22 +32,31 @@ class Factored(Adapter):
 
     Attributes:
         dora_scale: the learnt magnitude, (out, 1[, 1, 1]) or (1, in[, 1, 1]); None without weight decomposition.
-        rank_dropout, max_norm: as in the options.
+        rank_dropout, max_norm, dropout: as in the options.
     """
 
-    def __init__(self, rank_dropout: float = 0.0, max_norm: float = 0.0, module_dropout: float = 0.0) -> None:
+    def __init__(
+        self, rank_dropout: float = 0.0, max_norm: float = 0.0, module_dropout: float = 0.0, dropout: float = 0.0
+    ) -> None:
         super().__init__(module_dropout)
-        self.rank_dropout, self.max_norm = rank_dropout, max_norm
+        self.rank_dropout, self.max_norm, self.dropout = rank_dropout, max_norm, dropout
+        self._seed = 0
         self.dora_scale: nn.Parameter | None
         self.register_parameter("dora_scale", None)
 
     @abstractmethod
     def change(self) -> Tensor:
-        """The change of the weight before decomposition, in the weight's shape."""
+        """The change of the weight before decomposition, in the weight's shape; nothing is dropped from it."""
+
+    def through(self, x: Tensor, layer: nn.Module) -> Tensor:
+        """What `change` adds to the layer's output, less what is dropped in this step."""
+        return self.drop_rows(change_of_output(layer, x, {"weight": self.change()}), layer)
 
     def linear_factors(self) -> list[nn.Parameter]:
         """Parameters of one factor, in which the change is linear; where it begins at zero. Empty: `max_norm` cannot act."""
         return []
+
+    # ---- weight decomposition ----
 
     def decompose(self, base: Base, how: str) -> Self:
         """Begin weight decomposition: `how` is "off", "outputs" or "inputs"."""
@@ -63,27 +72,72 @@ class Factored(Adapter):
         """
         if (scale := tensors.get("dora_scale")) is not None:
             ones = tuple(1 for _ in shape.kernel)
-            sizes = {(shape.outputs, 1, *ones), (1, shape.inputs, *ones)}
-            if tuple(scale.shape) not in sizes:
-                raise ValueError(f"dora_scale is {tuple(scale.shape)} where one of {sorted(sizes)} is needed")
-            self.dora_scale = nn.Parameter(scale.float())
+            sizes = {(shape.outputs, 1), (1, shape.inputs)}
+            if tuple(scale.shape[:2]) not in sizes or scale.numel() != max(scale.shape):
+                raise ValueError(
+                    f"dora_scale is {tuple(scale.shape)} where one of {sorted((*size, *ones) for size in sizes)} is needed"
+                )
+            self.dora_scale = nn.Parameter(scale.float().reshape(*scale.shape[:2], *ones))
         return self
+
+    def dora_axis(self, weight: Tensor) -> int:
+        """What has a magnitude each: 0 outputs, 1 inputs."""
+        assert self.dora_scale is not None
+        return int(self.dora_scale.shape[1] > 1 or self.dora_scale.shape[0] != weight.shape[0])
+
+    def stretch(self, weight: Tensor, change: Tensor) -> Tensor:
+        """m / ||W + dW||, in the shape of `dora_scale`."""
+        assert self.dora_scale is not None
+        norm = magnitude((weight + change).detach(), self.dora_axis(weight))
+        return self.dora_scale / norm.clamp_min(torch.finfo(torch.float32).tiny)
 
     def deltas(self, base: Base) -> dict[str, Tensor]:
         change = self.change()
-        return {"weight": change if self.dora_scale is None else self.decomposed(base["weight"], change) - base["weight"].to(change.dtype)}
+        if self.dora_scale is None:
+            return {"weight": change}
+        weight = base["weight"].to(change.dtype)
+        return {"weight": (weight + change) * self.stretch(weight, change) - weight}
 
-    def decomposed(self, weight: Tensor, change: Tensor) -> Tensor:
-        """W' of the paper."""
-        moved = weight.to(change.dtype) + change
-        return moved * self.stretch(moved)
+    def forward(self, x: Tensor, y: Tensor, layer: nn.Module) -> Tensor:
+        """Weight decomposition as a stretch of what goes in or of what comes out, so that no weight is made for it.
 
-    def stretch(self, moved: Tensor) -> Tensor:
-        """m / ||W + dW||, in the shape of `dora_scale`."""
-        assert self.dora_scale is not None
-        axis = 1 if self.dora_scale.shape[0] == 1 and moved.shape[0] > 1 else 0
-        norm = magnitude(moved.detach(), axis).to(moved.dtype)
-        return self.dora_scale.to(moved.dtype) / norm.clamp_min(torch.finfo(torch.float32).tiny)
+        Per output (W + dW) x is stretched, of which y has W x already; per input x is, which passes through both.
+        """
+        if self.dora_scale is None:
+            return self.through(x, layer)
+        weight = base_tensors(layer)["weight"].to(self.dora_scale.dtype)
+        with torch.no_grad():
+            change = self.change()
+        stretch = self.stretch(weight, change).flatten()
+        if self.dora_axis(weight) == 0:
+            stretch = on_channels(layer, stretch, y)
+            return (stretch - 1) * without_bias(layer, y) + stretch * self.through(x, layer)
+        stretch = on_channels(layer, stretch, x)
+        return change_of_output(layer, (stretch - 1) * x, {"weight": weight}) + self.through(stretch * x, layer)
+
+    # ---- dropout of ranks ----
+
+    def begin_step(self, generator: torch.Generator) -> None:
+        super().begin_step(generator)
+        if self.dropout or self.rank_dropout:
+            self._seed = int(torch.randint(2**31, (), generator=generator))
+
+    def kept(self, count: int) -> Tensor | None:
+        """Which of so many ranks or rows rank dropout leaves in this step, (count,), rescaled so that the mean stays.
+
+        None where nothing is dropped. From the step's seed, so that a recomputed forward drops the same.
+        """
+        if not (self.rank_dropout and self.training):
+            return None
+        keep = 1 - self.rank_dropout
+        return torch.bernoulli(torch.full((count,), keep), generator=torch.Generator().manual_seed(self._seed)) / keep
+
+    def drop_rows(self, change: Tensor, layer: nn.Module) -> Tensor:
+        """Rank dropout where there are no single ranks: of output rows, as in LyCORIS."""
+        kept = self.kept(change.shape[channel_axis(layer)])
+        return change if kept is None else change * on_channels(layer, kept.to(change), change)
+
+    # ---- what learns, and how far ----
 
     def param_groups(self) -> list[ParamGroup]:
         up = self.linear_factors()
@@ -99,6 +153,33 @@ class Factored(Adapter):
             if adapter.max_norm and (norm := float(adapter.change().norm())) > adapter.max_norm:
                 for parameter in adapter.linear_factors():
                     parameter.mul_(adapter.max_norm / norm)
+
+
+def leading(tensors: Mapping[str, Tensor], name: str) -> int:
+    """First size of a file's tensor, which often is the rank.
+
+    Raises:
+        ValueError: there is no such tensor, or it is empty.
+    """
+    if name not in tensors:
+        raise ValueError(f"{name} is missing")
+    if not tensors[name].dim() or not tensors[name].numel():
+        raise ValueError(f"{name} is {tuple(tensors[name].shape)} where a matrix is needed")
+    return tensors[name].shape[0]
+
+
+def fitted(tensors: Mapping[str, Tensor], sizes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Those of a file's tensors that have a size here, float32, in that size.
+
+    Some programs write 1x1 convolutions as matrices, some Linear layers as 1x1 convolutions.
+
+    Raises:
+        ValueError: one is missing or does not fit.
+    """
+    for name, size in sizes.items():
+        if leading(tensors, name) != size[0] or tensors[name].numel() != torch.Size(size).numel():
+            raise ValueError(f"{name} is {tuple(tensors[name].shape)} where {size} is needed")
+    return {name: tensors[name].float().reshape(size) for name, size in sizes.items()}
 
 
 def common(options: Any) -> dict[str, float]:

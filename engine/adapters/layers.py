@@ -40,8 +40,13 @@ def dequantised(layer: nn.Module) -> Tensor:
 
 
 def change_of_output(layer: nn.Module, x: Tensor, change: Base) -> Tensor:
-    """What a change of weight and bias adds to the output: the layer itself at the change, since it is linear in them."""
-    weight, bias = change["weight"], change.get("bias")
+    """What a change of weight and bias adds to the output: the layer itself at the change, since it is linear in them.
+
+    A change of the bias alone comes out in a shape that broadcasts over the output.
+    """
+    weight, bias = change.get("weight"), change.get("bias")
+    if weight is None:
+        return on_channels(layer, change["bias"], x)
     x = x.to(weight.dtype)
     if isinstance(layer, nn.Conv2d):
         return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation)
@@ -51,3 +56,20 @@ def change_of_output(layer: nn.Module, x: Tensor, change: Base) -> Tensor:
         return F.layer_norm(x, layer.normalized_shape, weight, bias, layer.eps)
     assert isinstance(layer, nn.GroupNorm)
     return F.group_norm(x, layer.num_groups, weight, bias, layer.eps)
+
+
+def channel_axis(layer: nn.Module) -> int:
+    """Where the channels of the layer's inputs and outputs are: (B, C, H, W) or (B, ..., C)."""
+    return 1 if isinstance(layer, nn.Conv2d | nn.GroupNorm) else -1
+
+
+def on_channels(layer: nn.Module, vector: Tensor, like: Tensor) -> Tensor:
+    """A number per channel, (C,), shaped so that it broadcasts over the layer's inputs or outputs."""
+    size = [1] * like.dim()
+    size[channel_axis(layer)] = -1
+    return vector.view(size)
+
+
+def without_bias(layer: nn.Module, y: Tensor) -> Tensor:
+    """The layer's output before its bias was added: the product of weight and input."""
+    return y if layer.bias is None else y - on_channels(layer, layer.bias, y)  # type: ignore[arg-type]

@@ -1,50 +1,62 @@
 """LoRA: the change of a weight as the product of two thin matrices.
 
 Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", equation 3: W' = W + (alpha / rank) * up @ down. With
-`freeze_down` it is LoRA-FA (Zhang et al. 2023, arXiv 2308.03303): only up learns.
+`freeze_down` it is LoRA-FA (Zhang et al. 2023, arXiv 2308.03303): only up learns. With `tucker`, the down of a convolution is
+itself a product: a 1x1 convolution and the core `lora_mid`, (rank, rank, k, k).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from engine.adapters.base import LayerShape
+from engine.adapters.factored import fitted
 from engine.adapters.layers import Base
 from engine.adapters.thin import Factor, Thin, random_down, read_thin, thin_common, thin_rank, thin_sizes
+from engine.adapters.tucker import core_on, point
 from engine.config.adapter import LoraOptions
 
 
 class Lora(Thin):
-    suffixes = (*Thin.suffixes, "dora_scale")
+    suffixes = (*Thin.suffixes, "lora_mid.weight", "dora_scale")
 
-    def __init__(self, down: Tensor, up: Tensor, alpha: float, **common: float) -> None:
+    def __init__(self, down: Tensor, up: Tensor, alpha: float, mid: Tensor | None = None, **common: float) -> None:
         super().__init__(**common)
         self.lora_down, self.lora_up = Factor(down), Factor(up)
+        self.lora_mid = None if mid is None else Factor(mid)
         self.register_buffer("alpha", torch.tensor(alpha, dtype=torch.float32))
         self.scale = alpha / down.shape[0]
 
     @classmethod
     def create(cls, shape: LayerShape, base: Base, options: LoraOptions, generator: torch.Generator) -> Self:
         rank, scale = thin_rank(shape, options)
-        down, up = random_down(shape, rank, generator), torch.zeros(thin_sizes(shape, rank)[1])
-        adapter = cls(down, up, scale * rank, **thin_common(options)).decompose(base, options.decompose)
+        split = options.tucker and shape.spatial
+        down, up = random_down(point(shape) if split else shape, rank, generator), torch.zeros(thin_sizes(shape, rank)[1])
+        mid = random_down(replace(shape, inputs=rank), rank, generator) if split else None
+        adapter = cls(down, up, scale * rank, mid, **thin_common(options)).decompose(base, options.decompose)
         adapter.lora_down.requires_grad_(not options.freeze_down)
         return adapter
 
     @classmethod
     def from_tensors(cls, shape: LayerShape, tensors: Mapping[str, Tensor]) -> Self:
-        return cls(*read_thin(shape, tensors)).read_dora(shape, tensors)
+        if "lora_mid.weight" not in tensors:
+            return cls(*read_thin(shape, tensors)).read_dora(shape, tensors)
+        down, up, alpha = read_thin(point(shape), tensors)
+        mid = fitted(tensors, {"lora_mid.weight": (len(down), len(down), *shape.kernel)})["lora_mid.weight"]
+        return cls(down, up, alpha, mid).read_dora(shape, tensors)
 
     @property
     def rank(self) -> int:
         return self.lora_down.weight.shape[0]
 
     def factors(self) -> tuple[Tensor, Tensor]:
-        return self.lora_down.weight, self.lora_up.weight * self.scale
+        down = self.lora_down.weight
+        return down if self.lora_mid is None else core_on(self.lora_mid.weight, down.flatten(1)), self.lora_up.weight * self.scale
 
     def linear_factors(self) -> list[nn.Parameter]:
         return [self.lora_up.weight]

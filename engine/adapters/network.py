@@ -259,7 +259,7 @@ def _new(layer: nn.Module, target: Target, generator: torch.Generator) -> Adapte
 
 def _read(file: AdapterFile, name: str, shape: LayerShape) -> Adapter:
     tensors = file.modules[name]
-    algorithm = algorithm_of(set(tensors)) or "unknown"
+    algorithm = algorithm_of({suffix: tensor.shape for suffix, tensor in tensors.items()}) or "unknown"
     known = ADAPTERS.get(algorithm)
     extra = sorted(set(tensors) - set(known.suffixes)) if known else []
     if not known or extra:

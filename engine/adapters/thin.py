@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.adapters.base import LayerShape
-from engine.adapters.factored import Factored, common
-from engine.adapters.layers import base_tensors
+from engine.adapters.factored import Factored, common, fitted, leading
 
 
 class Factor(nn.Module):
@@ -34,10 +33,10 @@ class Thin(Factored):
 
     suffixes = ("lora_down.weight", "lora_up.weight", "alpha")
 
-    def __init__(self, dropout: float = 0.0, rank_dropout: float = 0.0, max_norm: float = 0.0, module_dropout: float = 0.0) -> None:
-        super().__init__(rank_dropout, max_norm, module_dropout)
-        self.dropout = dropout
-        self._seed = 0
+    def __init__(
+        self, dropout: float = 0.0, rank_dropout: float = 0.0, max_norm: float = 0.0, module_dropout: float = 0.0
+    ) -> None:
+        super().__init__(rank_dropout, max_norm, module_dropout, dropout)
 
     @abstractmethod
     def factors(self) -> tuple[Tensor, Tensor]:
@@ -52,27 +51,18 @@ class Thin(Factored):
         extra = {} if self.dora_scale is None else {"dora_scale": self.dora_scale}
         return {"lora_down.weight": down, "lora_up.weight": up, "alpha": torch.tensor(float(down.shape[0])), **extra}
 
-    def begin_step(self, generator: torch.Generator) -> None:
-        super().begin_step(generator)
-        if self.dropout or self.rank_dropout:
-            self._seed = int(torch.randint(2**31, (), generator=generator))
-
     def mask(self, rank: int, x: Tensor) -> Tensor | None:
         """What each rank is multiplied by: (rank,) or, per picture of the batch, (B, rank); None leaves them as they are.
 
-        Here: rank dropout from the step's seed, rescaled so that the mean stays.
+        Here: rank dropout.
         """
-        if not (self.rank_dropout and self.training):
-            return None
-        keep = 1 - self.rank_dropout
-        return torch.bernoulli(torch.full((rank,), keep), generator=torch.Generator().manual_seed(self._seed)).to(x.device) / keep
+        return self.kept(rank)
 
-    def forward(self, x: Tensor, y: Tensor, layer: nn.Module) -> Tensor:
+    def through(self, x: Tensor, layer: nn.Module) -> Tensor:
         """Two thin products instead of one wide weight."""
         down, up = self.factors()
         inner = self._inner(x.to(down.dtype), down, layer)
-        change = F.conv2d(inner, up) if isinstance(layer, nn.Conv2d) else F.linear(inner, up)
-        return change if self.dora_scale is None else self._decomposed(change, x, y, layer)
+        return F.conv2d(inner, up) if isinstance(layer, nn.Conv2d) else F.linear(inner, up)
 
     def _inner(self, x: Tensor, down: Tensor, layer: nn.Module) -> Tensor:
         """The activations between the two products: (B, ..., rank) or (B, rank, H, W)."""
@@ -81,7 +71,7 @@ class Thin(Factored):
         else:
             inner = F.linear(x, down)
         if (mask := self.mask(down.shape[0], inner)) is not None:
-            inner = inner * on_ranks(mask.to(inner.dtype), inner, isinstance(layer, nn.Conv2d))
+            inner = inner * on_ranks(mask.to(inner), inner, isinstance(layer, nn.Conv2d))
         return self._dropped(inner)
 
     def _dropped(self, inner: Tensor) -> Tensor:
@@ -91,19 +81,6 @@ class Thin(Factored):
         generator = torch.Generator(inner.device).manual_seed(self._seed)
         keep = torch.empty(inner.shape, device=inner.device).bernoulli_(1 - self.dropout, generator=generator)
         return inner * keep.to(inner.dtype) / (1 - self.dropout)
-
-    def _decomposed(self, change: Tensor, x: Tensor, y: Tensor, layer: nn.Module) -> Tensor:
-        """DoRA on activations: with one magnitude per output, W'x - Wx is stretch * (Wx + dWx) - Wx."""
-        base = base_tensors(layer)
-        assert self.dora_scale is not None
-        stretch = self.stretch(base["weight"].to(change.dtype) + self.change().detach())
-        if self.dora_scale.shape[0] == 1 and base["weight"].shape[0] > 1:
-            return super().forward(x, y, layer)
-        axis = 1 if isinstance(layer, nn.Conv2d) else -1
-        size = [1] * change.dim()
-        size[axis] = -1
-        plain = y if base.get("bias") is None else y - base["bias"].view(size)
-        return (stretch.view(size) - 1) * plain + stretch.view(size) * change
 
 
 def on_ranks(mask: Tensor, inner: Tensor, convolution: bool) -> Tensor:
@@ -148,10 +125,6 @@ def read_thin(shape: LayerShape, tensors: Mapping[str, Tensor]) -> tuple[Tensor,
     Raises:
         ValueError: they do not fit the layer.
     """
-    down, up = tensors["lora_down.weight"].float(), tensors["lora_up.weight"].float()
-    sizes = thin_sizes(shape, down.shape[0])
-    # Some programs write 1x1 convolutions as matrices, some Linear layers as 1x1 convolutions.
-    for factor, size in ((down, sizes[0]), (up, sizes[1])):
-        if factor.numel() != torch.Size(size).numel() or factor.shape[:2] != size[:2]:
-            raise ValueError(f"a factor is {tuple(factor.shape)} where {size} is needed")
-    return down.reshape(sizes[0]), up.reshape(sizes[1]), float(tensors["alpha"])
+    names = ("lora_down.weight", "lora_up.weight")
+    factors = fitted(tensors, dict(zip(names, thin_sizes(shape, leading(tensors, names[0])), strict=True)))
+    return factors[names[0]], factors[names[1]], float(tensors["alpha"])

@@ -5,11 +5,11 @@ Fields that several algorithms have are declared once, in the sections they inhe
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from annotated_types import Ge, Le
 from pydantic import Field as PydanticField
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from engine.config.field import Section, Ui
 from engine.config.rules import check_rules
@@ -194,6 +194,14 @@ class LokrOptions(ConvolutionOptions):
     decompose: Annotated[Decomposition, Ui(level="advanced")] = "off"
     """Learn the size of each weight apart from its direction (DoRA): often closer at low rank, a third slower."""
 
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if self.factor == 0:
+            raise ValueError("A first matrix of size 0 cannot be: set factor to -1 (as square as can be) or to 1 or more.")
+        if self.full_matrix and (self.decompose_both or self.tucker):
+            raise ValueError("full_matrix keeps both matrices whole: switch decompose_both and tucker off, or full_matrix.")
+        return self
+
 
 class GloraOptions(RankOptions):
     """The base weight times a low-rank matrix, plus another low-rank matrix (GLoRA)."""
@@ -226,9 +234,17 @@ class OftOptions(RotationOptions):
     kind: Literal["oft"] = "oft"
     """The algorithm of the adapter."""
     block_size: Annotated[int, Ge(0), Le(4096), Ui(level="basic", step=1)] = 8
-    """Channels rotated together (dim of Diag-OFT); the largest divisor of the layer's width up to this is taken. 0: use `blocks`."""
+    """Channels rotated together (dim of Diag-OFT); the largest divisor of the layer's width up to this is taken, or the next larger. 0: use `blocks`."""
     blocks: Annotated[int, Ge(0), Le(4096), Ui(level="advanced", step=1)] = 0
     """Number of blocks instead of their size (dim of Kohya's OFT); 0: use `block_size`."""
+
+    @model_validator(mode="after")
+    def _blocks_can_rotate(self) -> Self:
+        if not self.blocks and self.block_size < 2:
+            raise ValueError(
+                "Blocks of fewer than two channels cannot rotate: set block_size to 2 or more, or blocks to their number."
+            )
+        return self
 
 
 class BoftOptions(RotationOptions):
@@ -237,9 +253,9 @@ class BoftOptions(RotationOptions):
     kind: Literal["boft"] = "boft"
     """The algorithm of the adapter."""
     block_size: Annotated[int, Ge(2), Le(4096), Ui(level="basic", step=1)] = 8
-    """Channels rotated together; the nearest size that a layer's width allows is taken."""
+    """Channels rotated together; the nearest size that a layer's width allows is taken, an even one."""
     factors: Annotated[int, Ge(0), Le(16), Ui(level="advanced", step=1)] = 0
-    """Stages of the butterfly; 0 is as many as connect all channels."""
+    """Stages of the butterfly, fewer where a layer's width allows fewer; 0 is as many as connect all channels."""
 
 
 class FullOptions(LayerOptions):

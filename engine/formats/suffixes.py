@@ -5,6 +5,8 @@ These are the names Kohya's and LyCORIS' files use; other writers' spellings are
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 ALGORITHM_SUFFIXES: dict[str, tuple[str, ...]] = {
     "lora": ("lora_down.weight", "lora_up.weight", "lora_mid.weight"),
     "loha": ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
@@ -15,7 +17,7 @@ ALGORITHM_SUFFIXES: dict[str, tuple[str, ...]] = {
     "norm": ("w_norm", "b_norm"),
     "ia3": ("weight", "on_input"),
 }
-"""Boft writes `oft_blocks` too, with four dimensions instead of three."""
+"""BOFT has the names of OFT; see `algorithm_of`."""
 
 SHARED_SUFFIXES = ("alpha", "dora_scale")
 
@@ -63,6 +65,11 @@ def split_keys(keys: list[str]) -> tuple[dict[str, tuple[str, str, str]], list[s
     return split, [key for key in keys if key not in split]
 
 
-def algorithm_of(suffixes: set[str]) -> str | None:
-    """The algorithm whose tensors one module holds: a key of ALGORITHM_SUFFIXES, or None."""
-    return next((name for name, own in ALGORITHM_SUFFIXES.items() if suffixes & set(own)), None)
+def algorithm_of(shapes: Mapping[str, Sequence[int]]) -> str | None:
+    """The algorithm whose tensors one module holds, from their suffixes and shapes, or None.
+
+    BOFT differs from OFT only in that its `oft_blocks` have four dimensions, the first of them the stages of the butterfly.
+    """
+    if len(shapes.get("oft_blocks", ())) == 4:
+        return "boft"
+    return next((name for name, own in ALGORITHM_SUFFIXES.items() if not shapes.keys().isdisjoint(own)), None)

@@ -136,11 +136,7 @@ def _said(metadata: dict[str, str], *names: str) -> str:
 
 
 def _algorithm(modules: dict[str, dict[str, TensorInfo]]) -> str:
-    found = set()
-    for parts in modules.values():
-        algorithm = algorithm_of(set(parts))
-        blocks = parts.get("oft_blocks")
-        found.add("boft" if blocks and len(blocks.shape) == 4 else algorithm or "unknown")
+    found = {algorithm_of({suffix: info.shape for suffix, info in parts.items()}) or "unknown" for parts in modules.values()}
     return found.pop() if len(found) == 1 else "mixed"
 
 

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from engine.config.adapter import LayerOptions, LoraOptions
+from engine.config.adapter import (
+    BoftOptions,
+    FullOptions,
+    GloraOptions,
+    Ia3Options,
+    LayerOptions,
+    LohaOptions,
+    LokrOptions,
+    LoraOptions,
+    NormOptions,
+    OftOptions,
+)
 
 CASES: dict[str, LayerOptions] = {
     "lora": LoraOptions(rank=3, alpha=2, conv_rank=2, conv_alpha=5),
@@ -10,6 +21,30 @@ CASES: dict[str, LayerOptions] = {
     "lora-fa": LoraOptions(rank=3, alpha=2, freeze_down=True),
     "dora": LoraOptions(rank=3, alpha=2, decompose="outputs"),
     "dora inputs": LoraOptions(rank=3, alpha=2, decompose="inputs"),
+    "lora tucker": LoraOptions(rank=3, alpha=2, tucker=True),
+    "dora tucker": LoraOptions(rank=3, alpha=2, tucker=True, decompose="outputs"),
+    "loha": LohaOptions(rank=3, alpha=2, conv_rank=2, conv_alpha=1),
+    "loha tucker": LohaOptions(rank=2, alpha=1, tucker=True),
+    "loha dora": LohaOptions(rank=2, alpha=1, decompose="outputs"),
+    "loha dora inputs": LohaOptions(rank=2, alpha=1, decompose="inputs", tucker=True),
+    "lokr": LokrOptions(rank=2, alpha=1, conv_rank=1, conv_alpha=2),
+    "lokr factor": LokrOptions(rank=2, alpha=1, factor=1),
+    "lokr full": LokrOptions(full_matrix=True),
+    "lokr tucker": LokrOptions(rank=2, alpha=1, tucker=True),
+    "lokr dora": LokrOptions(rank=2, alpha=1, decompose="outputs"),
+    "lokr dora inputs": LokrOptions(full_matrix=True, decompose="inputs"),
+    "glora": GloraOptions(rank=2, alpha=1),
+    "oft": OftOptions(block_size=5),
+    "coft": OftOptions(block_size=5, constraint=0.05),
+    "oft rescaled": OftOptions(block_size=2, rescaled=True),
+    "oft blocks": OftOptions(blocks=2, rescaled=True, constraint=0.1),
+    "boft": BoftOptions(block_size=2),
+    "boft rescaled": BoftOptions(block_size=8, rescaled=True, constraint=0.1),
+    "ia3 output": Ia3Options(),
+    "ia3 input": Ia3Options(side="input"),
+    "full": FullOptions(),
+    "full without bias": FullOptions(train_bias=False),
+    "norm": NormOptions(),
 }
 """Name of the variant -> its options."""
 

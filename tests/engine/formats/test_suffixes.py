@@ -40,5 +40,9 @@ def test_a_bare_weight_belongs_to_ia3_only_beside_on_input() -> None:
 
 def test_the_algorithm_of_its_own_suffixes() -> None:
     for name, suffixes in ALGORITHM_SUFFIXES.items():
-        assert all(algorithm_of({suffix, "alpha"}) == name for suffix in suffixes)
-    assert algorithm_of({"alpha"}) is None
+        assert all(algorithm_of({suffix: (4, 2, 2), "alpha": ()}) == name for suffix in suffixes)
+    assert algorithm_of({"alpha": ()}) is None
+
+
+def test_boft_is_oft_with_a_dimension_more() -> None:
+    assert algorithm_of({"rescale": (8, 1), "oft_blocks": (3, 4, 2, 2)}) == "boft"

@@ -1,0 +1,74 @@
+"""BOFT: output channels rotated through a butterfly of small blocks, so that every channel reaches every other.
+
+Liu et al. 2024, "Parameter-Efficient Orthogonal Finetuning via Butterfly Factorization", section 4: W' = R_m ... R_1 W, each R_i
+a block-diagonal rotation (see `engine.adapters.rotation`) between two permutations. Outputs rotate, as in LyCORIS: a block of b
+channels of stage i, counted from 0, takes two runs of b / 2 channels that are 2^i * b / 2 apart, so that m stages connect
+2^(m - 1) blocks. At other strengths than 1, LyCORIS and ComfyUI weaken each stage; here it is W + s * (W' - W) as for every
+algorithm.
+
+LyCORIS needs a power of two of blocks and refuses other widths (640 in blocks of 8). Where no such size is near, a layer
+gets as many stages as its width allows, which connect its channels in groups; ComfyUI and AUTOMATIC1111 read that too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from engine.adapters.base import LayerShape
+from engine.adapters.layers import Base
+from engine.adapters.rotation import Rotation, cayley_change, new_rescale, read_rotation
+from engine.config.adapter import BoftOptions
+
+
+class Boft(Rotation):
+    """`oft_blocks` is (stages, blocks, b, b)."""
+
+    @classmethod
+    def create(cls, shape: LayerShape, base: Base, options: BoftOptions, generator: torch.Generator) -> Self:
+        size = block_size(shape.outputs, options.block_size)
+        number = shape.outputs // size
+        stages = min(options.factors or most_stages(number), most_stages(number))
+        blocks = torch.zeros(stages, number, size, size)
+        return cls(blocks, options.constraint, new_rescale(shape, options.rescaled), options.module_dropout)
+
+    @classmethod
+    def from_tensors(cls, shape: LayerShape, tensors: Mapping[str, Tensor]) -> Self:
+        blocks, constraint, rescale = read_rotation(shape, tensors, 4)
+        stages, number, size, _ = blocks.shape
+        if size % 2 or stages > most_stages(number):
+            raise ValueError(f"oft_blocks is {tuple(blocks.shape)}, which is no butterfly over {shape.outputs} channels")
+        return cls(blocks, constraint, rescale)
+
+    def turned(self, channels: Tensor) -> Tensor:
+        change = torch.zeros_like(channels)
+        size = self.oft_blocks.shape[-1]
+        for stage, turn in enumerate(cayley_change(self.oft_blocks, self.bound).to(channels.dtype)):
+            # Channels are (group, half, distance, b / 2); a block holds both halves at one distance.
+            halves = (channels + change).unflatten(-1, (-1, 2, 2**stage, size // 2))
+            blocks = halves.movedim(-3, -1).flatten(-2).flatten(-3, -2)
+            turned = torch.einsum("knm,...km->...kn", turn, blocks)
+            change = change + turned.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2**stage)).movedim(-1, -3).flatten(-4)
+        return change
+
+
+def most_stages(blocks: int) -> int:
+    """How many stages a number of blocks allows: stage i needs pairs that are 2^i blocks apart, beginning within a block."""
+    return (blocks & -blocks).bit_length()
+
+
+def block_size(channels: int, wanted: int) -> int:
+    """The size nearest to `wanted` that connects all channels, or, where that is more than twice it, any nearest even divisor.
+
+    Raises:
+        ValueError: the number of channels is odd.
+    """
+    sizes = [size for size in range(2, channels + 1, 2) if channels % size == 0]
+    if not sizes:
+        raise ValueError(f"BOFT needs an even number of output channels, here are {channels}")
+    connecting = [size for size in sizes if (number := channels // size) & (number - 1) == 0]
+    nearest = min(connecting, key=lambda size: abs(size - wanted))
+    return nearest if nearest <= 2 * wanted else min(sizes, key=lambda size: abs(size - wanted))

@@ -1,0 +1,56 @@
+"""OFT: output channels rotated in blocks, each block by a rotation of its own (Diag-OFT; with a constraint COFT).
+
+Qiu et al. 2023, "Controlling Text-to-Image Diffusion by Orthogonal Finetuning", section 3. The paper and PEFT rotate what a
+layer's neurons look at, its inputs; here, as in Kohya's OFT and LyCORIS' Diag-OFT, it is the outputs: rows k of the weight
+become R_k^T W_k, with R_k of `engine.adapters.rotation`. These two differ in what `dim` means (number of blocks; size of a
+block) and in the prefix of module names, not in what a file holds: the shape of `oft_blocks`, (blocks, b, b), says all, and
+LyCORIS alone has `rescale`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from engine.adapters.base import LayerShape
+from engine.adapters.layers import Base
+from engine.adapters.rotation import Rotation, cayley_change, new_rescale, read_rotation
+from engine.config.adapter import OftOptions
+
+
+class Oft(Rotation):
+    """`oft_blocks` is (blocks, b, b)."""
+
+    @classmethod
+    def create(cls, shape: LayerShape, base: Base, options: OftOptions, generator: torch.Generator) -> Self:
+        size = block_size(shape.outputs, options)
+        blocks = torch.zeros(shape.outputs // size, size, size)
+        return cls(blocks, options.constraint, new_rescale(shape, options.rescaled), options.module_dropout)
+
+    @classmethod
+    def from_tensors(cls, shape: LayerShape, tensors: Mapping[str, Tensor]) -> Self:
+        return cls(*read_rotation(shape, tensors, 3))
+
+    def turned(self, channels: Tensor) -> Tensor:
+        change = cayley_change(self.oft_blocks, self.bound).to(channels.dtype)
+        blocks = channels.unflatten(-1, change.shape[:2])
+        return torch.einsum("knm,...kn->...km", change, blocks).flatten(-2)
+
+
+def block_size(channels: int, options: OftOptions) -> int:
+    """The largest divisor of `channels` up to `options.block_size`, at least 2; where there is none, the next larger.
+
+    With `options.blocks`, the smallest that makes no more blocks than that.
+
+    Raises:
+        ValueError: there is only one channel.
+    """
+    sizes = [size for size in range(2, channels + 1) if channels % size == 0]
+    if not sizes:
+        raise ValueError("a single output channel cannot be rotated")
+    if options.blocks:
+        return next(size for size in sizes if channels // size <= options.blocks)
+    return next((size for size in reversed(sizes) if size <= options.block_size), sizes[0])
