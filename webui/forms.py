@@ -1,21 +1,21 @@
 """A config model and the components that show it: the only place that maps a field to a component.
 
-Values travel as a list in the order of `Form.keys`. Every field of a config has a key: its path, or `path@kind` where several
-kinds of a union have a field of that name. A problem is shown at its field, in place of the help.
+Values travel as a list in the order of `Form.keys`. Of a union the fields of the chosen kind are seen; the others keep what
+they hold and are not read. A problem is shown at its field, in place of the help.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import gradio as gr
 from pydantic import BaseModel
 
 from engine.config.field import Field, fields
-from engine.config.load import merge, nested, validate
+from engine.config.load import lay_over, nested, validate
 from engine.errors import ConfigError, EngineError
 from webui.i18n import choice_key, explain, label, t, table
 from webui.widgets.html import plain_info
@@ -27,21 +27,8 @@ INVALID = "field-invalid"
 
 
 def keyed(model: type[BaseModel]) -> dict[str, Field]:
-    """Key -> field, in the order of declaration; the `kind` of a union is one field with all its kinds as choices."""
-    found: dict[str, Field] = {}
-    declared = [field for field in fields(model) if field.path not in HIDDEN]
-    kinds: dict[str, list[str]] = {}
-    for field in declared:
-        if field.path.endswith(".kind") and len(field.choices) == 1:  # more words than one: an ordinary choice of that name
-            kinds.setdefault(field.path.removesuffix("kind"), []).append(field.kind)
-    for field in declared:
-        section = field.path.rpartition(".")[0] + "."
-        members = kinds.get(section, [])
-        if field.path == f"{section}kind" and members:
-            found[field.path] = replace(found.get(field.path, field), choices=tuple(members), kind="")
-        else:
-            found[f"{field.path}@{field.kind}" if len(members) > 1 else field.path] = field
-    return {key: field for key, field in found.items() if len(field.choices) != 1}
+    """Key -> field, in the order of declaration, of everything that there is something to choose about."""
+    return {field.key: field for field in fields(model) if field.path not in HIDDEN and len(field.choices) != 1}
 
 
 def to_widget(field: Field, value: Any) -> Any:
@@ -117,14 +104,16 @@ class Form(Generic[Model]):
     def place(self, key: str, **options: Any) -> Any:
         """Make the component of a field where the layout now stands. `options` override what the declaration says."""
         field = self.fields[key]
-        stem = f"{self.scope}{field.path}"
-        common = {"label": label(f"{stem}.label"), "info": self._help(key), "elem_id": self.elem_id(key)}
+        seen = self._in_force(key, {key: field.default for key, field in self.fields.items()})
+        common = {
+            "label": label(f"{self.scope}{key}.label"), "info": self._help(key), "elem_id": self.elem_id(key), "visible": seen,
+        }  # fmt: skip
         component = _build(field, self.scope, {**common, "value": to_widget(field, field.default), **options})
         self.components[key] = component
         return component
 
     def _help(self, key: str) -> Any:
-        return None if key in self.terse else label(f"{self.scope}{self.fields[key].path}.help")
+        return None if key in self.terse else label(f"{self.scope}{key}.help")
 
     def place_level(self, section: str, level: str) -> int:
         """Make all components of a section's level that are not placed yet; returns how many."""
@@ -132,6 +121,17 @@ class Form(Generic[Model]):
         for key in chosen:
             self.place(key)
         return len(chosen)
+
+    @property
+    def kinds(self) -> list[Any]:
+        """The components that say of which kind a section is; when one changes, `seen` follows."""
+        unions = {_section(field) for field in self.fields.values() if field.kinds}
+        return [component for key, component in self.components.items() if key in {f"{section}.kind" for section in unions}]
+
+    def seen(self, *values: Any) -> list[Any]:
+        """Updates of all components: those of the chosen kinds are seen."""
+        given = dict(zip(self.components, values, strict=True))
+        return [gr.update(visible=self._in_force(key, given)) if self.fields[key].kinds else gr.skip() for key in given]
 
     def settings(self, values: Sequence[Any]) -> dict[str, Any]:
         """Nested settings; of a union only the chosen kind's fields."""
@@ -145,12 +145,12 @@ class Form(Generic[Model]):
     def values(self, config: Model | Mapping[str, Any]) -> list[Any]:
         """What the components show for a config; fields that it does not have keep their default."""
         data = config if isinstance(config, Mapping) else config.model_dump()
-        return [to_widget(self.fields[key], _dig(data, self.fields[key], "@" in key)) for key in self.components]
+        return [to_widget(self.fields[key], _dig(data, self.fields[key])) for key in self.components]
 
     def check(self, values: Sequence[Any], language: str, under: Mapping[str, Any] | None = None) -> Checked[Model]:
         """Validate what the components hold, laid over the settings `under` that have no component."""
         try:
-            return Checked(validate(self.model, merge(under or {}, self.settings(values))), {})
+            return Checked(validate(self.model, lay_over(self.model, under or {}, self.settings(values))), {})
         except ConfigError as error:
             problems: dict[str | None, str] = {}
             for path, problem in error.values.get("problems", [("", explain(error, language).text)]):  # type: ignore[union-attr]
@@ -162,14 +162,14 @@ class Form(Generic[Model]):
         """The fields that a problem at `path` belongs to; a contradiction of a section belongs to all that it names."""
         given = dict(zip(self.components, values, strict=True))
         chosen = [key for key in self.components if self._in_force(key, given)]
-        exact = [key for key in chosen if path in (self.fields[key].path, _with_kind(self.fields[key]))]
+        exact = [key for key in chosen if self.fields[key].path == path]
         inside = [key for key in chosen if key.startswith(f"{path}.") and self.fields[key].path.rpartition(".")[2] in problem]
         return list(exact or inside) or [None]
 
     def _in_force(self, key: str, given: Mapping[str, Any]) -> bool:
         """Whether a field belongs to the chosen kind of its section."""
         field = self.fields[key]
-        return "@" not in key or given.get(f"{field.path.rpartition('.')[0]}.kind") == field.kind
+        return field.belongs_to(given.get(f"{_section(field)}.kind"))
 
     def _say(self, key: str | None, path: str, problem: str, language: str) -> str:
         own = f"text.problem.{path}"
@@ -199,21 +199,19 @@ class Form(Generic[Model]):
     def headline(self, problems: Mapping[str | None, str], language: str) -> str:
         """The first problem as one line with the field's name, as plain text."""
         key, problem = next(iter(problems.items()))
-        name = t(f"{self.scope}{self.fields[key].path}.label", language) if key else ""
+        name = t(f"{self.scope}{key}.label", language) if key else ""
         return f"{name}: {problem}" if name else problem
 
 
-def _with_kind(field: Field) -> str:
-    """The path with the kind inside, as pydantic writes the place of a problem in a union."""
-    section, _, name = field.path.rpartition(".")
-    return f"{section}.{field.kind}.{name}"
+def _section(field: Field) -> str:
+    return field.path.rpartition(".")[0]
 
 
-def _dig(data: Any, field: Field, of_kind: bool) -> Any:
+def _dig(data: Any, field: Field) -> Any:
     section = data
-    for part in field.path.split(".")[:-1]:
-        section = section.get(part, {}) if isinstance(section, Mapping) else {}
-    if of_kind and section.get("kind", field.kind) != field.kind:
+    for part in _section(field).split("."):
+        section = section.get(part, {}) if part and isinstance(section, Mapping) else section
+    if not field.belongs_to(section.get("kind", "")) and "kind" in section:
         return field.default
     return section.get(field.path.rpartition(".")[2], field.default)
 

@@ -48,7 +48,7 @@ def table(language: str) -> dict[str, str]:
     words = _flat(_read((LOCALES / f"{language}.yaml").read_text(encoding="utf-8")))
     if language == DEFAULT:
         for scope, config in SCOPES.items():
-            words.update({f"{scope}{field.path}.help": field.help for field in fields(config)})
+            words.update({f"{scope}{field.key}.help": field.help for field in fields(config)})
     return words
 
 
@@ -74,7 +74,7 @@ def browser_table(language: str) -> dict[str, str]:
     words = {key: text for key, text in table(language).items() if not key.startswith(SERVER_ONLY)}
     for scope, config in SCOPES.items():
         for field in fields(config):
-            key = f"{scope}{field.path}.label"
+            key = f"{scope}{field.key}.label"
             if key in words and (unit := table(language).get(f"unit.{field.ui.unit}")):
                 words[key] += f" [{unit}]"
     return words
@@ -100,7 +100,7 @@ def t(key: str, language: str, **values: object) -> str:
 
 def choice_key(scope: str, field: Field, word: object) -> str | None:
     """The key of a choice's name, or None where the word is a proper name that stands in every language."""
-    key = f"{scope}{field.path}.choice.{word}"
+    key = f"{scope}{field.key}.choice.{word}"
     return key if key in table(DEFAULT) else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from engine.config.load import merge, preset_path, read_yaml
+from engine.config.load import lay_over, preset_path, read_yaml
 from engine.config.train import TrainConfig
 from engine.library import ModelFacts
 from engine.workspace import SHIPPED_PRESETS
@@ -55,4 +55,4 @@ def applied(name: str, current: Mapping[str, Any]) -> dict[str, Any]:
     over = settings(name)
     if not name.startswith("starter/"):  # a preset for a family names a model only as an example
         over.get("model", {}).pop("path", None)
-    return merge(merge(TrainConfig().model_dump(), kept), over)
+    return lay_over(TrainConfig, lay_over(TrainConfig, TrainConfig().model_dump(), kept), over)

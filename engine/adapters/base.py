@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from engine.adapters.layers import Base, base_tensors, change_of_output
+from engine.adapters.layers import Base, base_tensors, change_made_again
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Adapter(nn.Module, ABC):
         This reference is the layer at `deltas`: Linear, convolution and normalisation are linear in their weights. An
         algorithm with a cheaper way overrides it. No randomness is drawn here: checkpointing runs it twice.
         """
-        return change_of_output(layer, x, self.deltas(base_tensors(layer)))
+        return change_made_again(layer, x, lambda: self.deltas(base_tensors(layer)))
 
     @property
     def beside(self) -> bool:
@@ -155,6 +155,18 @@ class Adapter(nn.Module, ABC):
     def begin_step(self, generator: torch.Generator) -> None:
         """Draw the randomness of an optimizer step."""
         self.dropped = bool(self.module_dropout) and float(torch.rand((), generator=generator)) < self.module_dropout
+
+    @classmethod
+    def begin_together(cls, adapters: Sequence[Self], generator: torch.Generator) -> None:
+        """Draw the randomness of an optimizer step, for all adapters of this class in a network at once."""
+        for adapter in adapters:
+            adapter.begin_step(generator)
+
+    @classmethod
+    def begin_together(cls, adapters: Sequence[Self], generator: torch.Generator) -> None:
+        """Draw the randomness of an optimizer step, for all adapters of this class in a network at once."""
+        for adapter in adapters:
+            adapter.begin_step(generator)
 
     def begin_batch(self, times: Tensor) -> None:
         """How noisy each picture of the coming batch is: (B,), from 0 (clean) to 1 (noise)."""

@@ -12,14 +12,15 @@ gets as many stages as its width allows, which connect its channels in groups; C
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from engine.adapters.base import LayerShape
-from engine.adapters.layers import Base
+from engine.adapters.base import Adapter, LayerShape
+from engine.adapters.layers import Base, channel_axis
 from engine.adapters.rotation import Rotation, cayley_change, new_rescale, read_rotation
 from engine.config.adapter import BoftOptions
 
@@ -39,20 +40,39 @@ class Boft(Rotation):
     def from_tensors(cls, shape: LayerShape, tensors: Mapping[str, Tensor]) -> Self:
         blocks, constraint, rescale = read_rotation(shape, tensors, 4)
         stages, number, size, _ = blocks.shape
-        if size % 2 or stages > most_stages(number):
+        if size % 2 or not 1 <= stages <= most_stages(number):
             raise ValueError(f"oft_blocks is {tuple(blocks.shape)}, which is no butterfly over {shape.outputs} channels")
         return cls(blocks, constraint, rescale)
 
-    def turned(self, channels: Tensor) -> Tensor:
-        change = torch.zeros_like(channels)
-        size = self.oft_blocks.shape[-1]
-        for stage, turn in enumerate(cayley_change(self.oft_blocks, self.bound).to(channels.dtype)):
-            # Channels are (group, half, distance, b / 2); a block holds both halves at one distance.
-            halves = (channels + change).unflatten(-1, (-1, 2, 2**stage, size // 2))
-            blocks = halves.movedim(-3, -1).flatten(-2).flatten(-3, -2)
-            turned = torch.einsum("knm,...km->...kn", turn, blocks)
-            change = change + turned.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2**stage)).movedim(-1, -3).flatten(-4)
-        return change
+    def turned(self, rows: Tensor) -> Tensor:
+        channels, columns = rows.shape
+        if columns > channels:  # one matrix for all of them is made sooner
+            return self.turned(torch.eye(channels, dtype=rows.dtype, device=rows.device)) @ rows
+        turns = self._turns().to(rows.dtype)
+        size, turning = turns.shape[-1], rows
+        for stage, turn in enumerate(turns):
+            # At stage i rows lie as (..., distance 2^i, half 2, b / 2), so that blocks are contiguous; the half of one stage
+            # is the highest bit of the distance at the next.
+            if stage:
+                turning = turning.view(-1, 2, 2 ** (stage - 1), 2, size // 2, columns).transpose(1, 3)
+            blocks = turning.reshape(-1, size, columns)
+            turning = blocks + turn @ blocks
+        furthest = 2 ** (len(turns) - 1)
+        return turning.view(-1, furthest, 2, size // 2, columns).transpose(1, 2).reshape(rows.shape) - rows
+
+    def forward(self, x: Tensor, y: Tensor, layer: nn.Module) -> Tensor:
+        """Turns what comes out of the layer, or its weight where that has fewer columns."""
+        axis = channel_axis(layer)
+        columns = x.shape[axis] * math.prod(getattr(layer, "kernel_size", ()))
+        if columns < min(y.shape[axis], y.numel() // y.shape[axis]):
+            return Adapter.forward(self, x, y, layer)
+        return super().forward(x, y, layer)
+
+    def _turns(self) -> Tensor:
+        """R - I of every block, (stages, blocks, b, b). On disk the two halves of a block alternate; here one follows the other."""
+        change = cayley_change(self.oft_blocks, self.bound)
+        halves = change.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2))
+        return halves.transpose(-1, -2).transpose(-3, -4).flatten(-4, -3).flatten(-2)
 
 
 def most_stages(blocks: int) -> int:

@@ -18,7 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from engine.adapters.base import Adapter, LayerShape, ParamGroup
-from engine.adapters.layers import Base, base_tensors, change_of_output, channel_axis, on_channels, without_bias
+from engine.adapters.layers import (
+    Base,
+    base_tensors,
+    change_made_again,
+    change_of_output,
+    channel_axis,
+    on_channels,
+    without_bias,
+)
 
 
 def magnitude(weight: Tensor, axis: int) -> Tensor:
@@ -50,11 +58,15 @@ class Factored(Adapter):
 
     def through(self, x: Tensor, layer: nn.Module) -> Tensor:
         """What `change` adds to the layer's output, less what is dropped in this step."""
-        return self.drop_rows(change_of_output(layer, x, {"weight": self.change()}), layer)
+        return self.drop_rows(change_made_again(layer, x, lambda: {"weight": self.change()}), layer)
 
     def linear_factors(self) -> list[nn.Parameter]:
         """Parameters of one factor, in which the change is linear; where it begins at zero. Empty: `max_norm` cannot act."""
         return []
+
+    def up_factors(self) -> list[nn.Parameter]:
+        """Parameters of the factor that LoRA+ speeds up."""
+        return self.linear_factors()
 
     # ---- weight decomposition ----
 
@@ -140,7 +152,7 @@ class Factored(Adapter):
     # ---- what learns, and how far ----
 
     def param_groups(self) -> list[ParamGroup]:
-        up = self.linear_factors()
+        up = self.up_factors()
         rest = [p for p in self.parameters() if not any(p is each for each in up)]
         groups = (ParamGroup(rest), ParamGroup(up, up=True))
         return [ParamGroup(own, up=group.up) for group in groups if (own := [p for p in group.parameters if p.requires_grad])]

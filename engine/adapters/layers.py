@@ -5,11 +5,12 @@ Quantised layers (bitsandbytes' NF4 and int8, which are kinds of Linear) give th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 Base = Mapping[str, Tensor]
 """A layer's own tensors: `weight` and, where it has one, `bias`."""
@@ -56,6 +57,11 @@ def change_of_output(layer: nn.Module, x: Tensor, change: Base) -> Tensor:
         return F.layer_norm(x, layer.normalized_shape, weight, bias, layer.eps)
     assert isinstance(layer, nn.GroupNorm)
     return F.group_norm(x, layer.num_groups, weight, bias, layer.eps)
+
+
+def change_made_again(layer: nn.Module, x: Tensor, deltas: Callable[[], Base]) -> Tensor:
+    """`change_of_output` of what `deltas` makes. Backward makes it again: kept, it would need the memory of a second model."""
+    return checkpoint(lambda x: change_of_output(layer, x, deltas()), x, use_reentrant=False, preserve_rng_state=False)
 
 
 def channel_axis(layer: nn.Module) -> int:

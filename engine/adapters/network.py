@@ -151,8 +151,8 @@ class Network(nn.Module):
         return groups
 
     def begin_step(self, generator: torch.Generator) -> None:
-        for name in self.refs:
-            self._adapter(name).begin_step(generator)
+        for kind, adapters in self._by_class().items():
+            kind.begin_together(adapters, generator)
 
     def begin_batch(self, times: Tensor) -> None:
         """How noisy each picture of the batch is: (B,), from 0 (clean) to 1 (noise)."""
@@ -170,8 +170,14 @@ class Network(nn.Module):
 
     def after_step(self, step: int, steps: int) -> None:
         """Let each algorithm act on all its adapters at once; `step` from 1."""
-        for kind in dict.fromkeys(type(self._adapter(name)) for name in self.refs):
-            kind.after_step([adapter for name in self.refs if type(adapter := self._adapter(name)) is kind], step, steps)
+        for kind, adapters in self._by_class().items():
+            kind.after_step(adapters, step, steps)
+
+    def _by_class(self) -> dict[type[Adapter], list[Adapter]]:
+        found: dict[type[Adapter], list[Adapter]] = {}
+        for name in self.refs:
+            found.setdefault(type(self._adapter(name)), []).append(self._adapter(name))
+        return found
 
     def _adapter(self, name: str) -> Adapter:
         return self.adapters[name]  # type: ignore[return-value]

@@ -34,10 +34,9 @@ class Oft(Rotation):
     def from_tensors(cls, shape: LayerShape, tensors: Mapping[str, Tensor]) -> Self:
         return cls(*read_rotation(shape, tensors, 3))
 
-    def turned(self, channels: Tensor) -> Tensor:
-        change = cayley_change(self.oft_blocks, self.bound).to(channels.dtype)
-        blocks = channels.unflatten(-1, change.shape[:2])
-        return torch.einsum("knm,...kn->...km", change, blocks).flatten(-2)
+    def turned(self, rows: Tensor) -> Tensor:
+        change = cayley_change(self.oft_blocks, self.bound).to(rows.dtype)
+        return (change.mT @ rows.unflatten(0, change.shape[:2])).flatten(0, 1)
 
 
 def block_size(channels: int, options: OftOptions) -> int:

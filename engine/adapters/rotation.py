@@ -51,26 +51,26 @@ class Rotation(Adapter):
         self.bound = float(alpha) * blocks.shape[-3] * blocks.shape[-1]  # as it will be when read from a file
 
     @abstractmethod
-    def turned(self, channels: Tensor) -> Tensor:
-        """What the rotation adds to channels, (..., C) -> (..., C)."""
+    def turned(self, rows: Tensor) -> Tensor:
+        """What the rotation adds to rows, one for each output channel, (C, N) -> (C, N)."""
 
-    def changed(self, channels: Tensor) -> Tensor:
-        """What rotation and rescaling add to channels, (..., C) -> (..., C)."""
-        turned = self.turned(channels)
+    def changed(self, rows: Tensor) -> Tensor:
+        """What rotation and rescaling add to rows, (C, N) -> (C, N)."""
+        turned = self.turned(rows)
         if self.rescale is None:
             return turned
-        factor = self.rescale.flatten()
-        return factor * turned + (factor - 1) * channels
+        factors = self.rescale.flatten(1)
+        return factors * turned + (factors - 1) * rows
 
     def deltas(self, base: Base) -> dict[str, Tensor]:
-        rows = base["weight"].to(self.oft_blocks.dtype).movedim(0, -1)
-        return {"weight": self.changed(rows).movedim(-1, 0)}
+        weight = base["weight"].to(self.oft_blocks.dtype)
+        return {"weight": self.changed(weight.flatten(1)).view_as(weight)}
 
     def forward(self, x: Tensor, y: Tensor, layer: nn.Module) -> Tensor:
         """Turns what comes out of the layer; the weight is not touched."""
         axis = channel_axis(layer)
-        plain = without_bias(layer, y.to(self.oft_blocks.dtype))
-        return self.changed(plain.movedim(axis, -1)).movedim(-1, axis)
+        plain = without_bias(layer, y.to(self.oft_blocks.dtype)).movedim(axis, 0)
+        return self.changed(plain.flatten(1)).view(plain.shape).movedim(0, axis)
 
 
 def new_rescale(shape: LayerShape, rescaled: bool) -> Tensor | None:

@@ -10,6 +10,8 @@ import argparse
 import json
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from engine.cli.common import one_line, workspace_of
 from engine.cli.foreground import carry_out, exit_code
 from engine.config.field import Field, fields
@@ -30,11 +32,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("config", metavar="CONFIG.yaml", type=Path, nargs="?", help="the settings; what they leave out has its default")
     add("--set", metavar="FIELD=VALUE", action="append", default=[], help="change one setting; may be repeated")
     add("--resume", metavar="RUN", help="go on with a run that stopped: its id or its name")
-    parser.epilog = "settings:\n" + "\n".join(describe_field(field) for field in fields(TrainConfig))
+    parser.epilog = "settings:\n" + "\n".join(describe_fields(TrainConfig))
 
 
-def describe_field(field: Field) -> str:
-    """Path, allowed values, unit, default and help of a setting."""
+def describe_fields(model: type[BaseModel]) -> list[str]:
+    """All settings of a config; those that some kinds only have say which."""
+    declared = fields(model)
+    kinds = {field.path: field.choices for field in declared}
+    return [
+        describe_field(field, field.kinds if field.kinds != kinds.get(f"{field.path.rpartition('.')[0]}.kind") else ())
+        for field in declared
+    ]
+
+
+def describe_field(field: Field, kinds: tuple[str, ...] = ()) -> str:
+    """Path, allowed values, unit, default, the kinds that have it, and help of a setting."""
     if field.choices:
         allowed = " | ".join(str(choice) for choice in field.choices)
     elif field.minimum is not None and field.maximum is not None:
@@ -43,7 +55,8 @@ def describe_field(field: Field) -> str:
         allowed = TYPE_NAMES.get(field.type, field.type.__name__)
     unit = f" {field.ui.unit}" if field.ui.unit else ""
     default = "computed" if field.default is None else json.dumps(field.default)
-    return f"  {field.path}  ({allowed}{unit}; default {default})\n      {field.help}"
+    only = f"; with {', '.join(kinds)}" if kinds else ""
+    return f"  {field.path}  ({allowed}{unit}; default {default}{only})\n      {field.help}"
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,8 +6,8 @@ Everything that shows or checks a setting (form, YAML, command line, error text,
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
@@ -44,8 +44,9 @@ class Section(BaseModel):
 class Field:
     """One declared setting, as read from a config model.
 
-    `path` is its name everywhere, for example `training.learning_rate`. `choices` are the allowed words of a Literal;
-    `kind` is the union member it belongs to ("" outside unions).
+    `path` is its name everywhere, for example `training.learning_rate`. `choices` are the allowed words of a Literal. `kinds`
+    are the members of a union that declare it just so; () outside unions and for the `kind` that tells them apart. `key` is
+    the path, or `path@kind` where members declare a field of that name differently.
     """
 
     path: str
@@ -57,24 +58,47 @@ class Field:
     maximum: float | None = None
     choices: tuple[Any, ...] = ()
     optional: bool = False
-    kind: str = ""
+    kinds: tuple[str, ...] = ()
+    key: str = ""
+
+    def belongs_to(self, kind: str) -> bool:
+        """Whether a section of this kind has it."""
+        return not self.kinds or kind in self.kinds
 
 
-def fields(model: type[BaseModel], prefix: str = "", kind: str = "") -> Iterator[Field]:
-    """Every leaf field of a config model, depth first, in the order of declaration."""
+def fields(model: type[BaseModel], prefix: str = "") -> list[Field]:
+    """Every leaf field of a config model, depth first, in the order of declaration; one that several members share stands once."""
+    found: list[Field] = []
     for name, info in model.model_fields.items():
         path = f"{prefix}{name}"
         members = [member for member in _members(info.annotation) if _is_section(member)]
-        if not members:
-            yield _leaf(path, info, kind)
-        for member in members:
-            yield from fields(member, f"{path}.", _discriminator(member) or kind)
+        if len(members) > 1:
+            found += _together(path, members)
+        elif members:
+            found += fields(members[0], f"{path}.")
+        else:
+            found.append(_leaf(path, info))
+    return found
 
 
-def _discriminator(member: type[BaseModel]) -> str:
-    """The one word that tells a union member apart; a `kind` with several words is an ordinary choice."""
-    words = get_args(member.model_fields["kind"].annotation) if "kind" in member.model_fields else ()
-    return words[0] if len(words) == 1 else ""
+def _together(path: str, members: list[type[BaseModel]]) -> list[Field]:
+    """The fields of a union of sections: `kind` with all kinds as its choices, then what they declare."""
+    declared = {_kind(member): fields(member, f"{path}.") for member in members}
+    kind = next(field for field in fields(members[0], f"{path}.") if field.path == f"{path}.kind")
+    alike: dict[str, tuple[Field, list[str]]] = {}
+    for word, listed in declared.items():
+        for field in listed:
+            if field.path != kind.path:
+                alike.setdefault(repr(field), (field, []))[1].append(word)
+    shared = [replace(field, kinds=tuple(words)) for field, words in alike.values()]
+    written = Counter(field.path for field in shared)
+    own = [replace(field, key=f"{field.path}@{field.kinds[0]}") if written[field.path] > 1 else field for field in shared]
+    return [replace(kind, choices=tuple(declared)), *own]
+
+
+def _kind(member: type[BaseModel]) -> str:
+    """The one word that tells a union member apart."""
+    return get_args(member.model_fields["kind"].annotation)[0]
 
 
 def _is_section(member: Any) -> bool:
@@ -90,7 +114,7 @@ def _members(annotation: Any) -> list[Any]:
     return [annotation]
 
 
-def _leaf(path: str, info: FieldInfo, kind: str) -> Field:
+def _leaf(path: str, info: FieldInfo) -> Field:
     members = _members(info.annotation)
     choices = tuple(word for member in members if get_origin(member) is Literal for word in get_args(member))
     shape = type(choices[0]) if choices else (get_origin(members[0]) or members[0])
@@ -110,5 +134,5 @@ def _leaf(path: str, info: FieldInfo, kind: str) -> Field:
         maximum=high[0] if high else None,
         choices=choices,
         optional=type(None) in get_args(info.annotation),
-        kind=kind,
+        key=path,
     )

@@ -47,19 +47,39 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid on `base`, section by section. A section whose `kind` changes starts afresh."""
+    """`over` laid on `base`, section by section."""
     result = copy.deepcopy(dict(base))
     for name, value in over.items():
         old = result.get(name)
-        if isinstance(old, Mapping) and isinstance(value, Mapping) and _same_kind(old, value):
-            result[name] = merge(old, value)
-        else:
-            result[name] = copy.deepcopy(value)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        result[name] = merge(old, value) if both else copy.deepcopy(value)  # type: ignore[arg-type]
     return result
 
 
-def _same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    return "kind" not in old or "kind" not in new or old["kind"] == new["kind"]
+def lay_over(model: type[BaseModel], base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid on `base`, where `over` may change the kind of a section: of `base` then stays what the new kind has too."""
+    base = copy.deepcopy(dict(base))
+    for path, declared in by_path(model).items():
+        section, _, name = path.rpartition(".")
+        old, kind = _at(base, section), _at(over, section).get("kind")
+        if kind is not None and not any(field.belongs_to(kind) for field in declared):
+            old.pop(name, None)
+    return merge(base, over)
+
+
+def by_path(model: type[BaseModel]) -> dict[str, list[Field]]:
+    """Path -> its field, or its fields where kinds declare it differently."""
+    declared: dict[str, list[Field]] = {}
+    for field in fields(model):
+        declared.setdefault(field.path, []).append(field)
+    return declared
+
+
+def _at(data: Any, section: str) -> dict[str, Any]:
+    """The settings of a section, {} where there are none."""
+    for name in section.split(".") if section else ():
+        data = data.get(name) if isinstance(data, Mapping) else None
+    return data if isinstance(data, dict) else {}
 
 
 def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,9 +139,8 @@ def validate(model: type[Model], data: Mapping[str, Any]) -> Model:
     try:
         return model.model_validate(migrate(dict(data)))
     except ValidationError as error:
-        declared = {field.path: field for field in fields(model)}
-        found = [(_path(each["loc"]), each) for each in error.errors(include_url=False)]
-        raise _invalid([(path, _problem(path, each, declared)) for path, each in found]) from None
+        declared = by_path(model)
+        raise _invalid([_told(each, declared) for each in error.errors(include_url=False)]) from None
 
 
 def _invalid(problems: list[tuple[str, str]]) -> ConfigError:
@@ -133,19 +152,39 @@ def _invalid(problems: list[tuple[str, str]]) -> ConfigError:
     )  # fmt: skip
 
 
-def _path(location: tuple) -> str:
-    """The path of the field that pydantic points at; a place inside a list belongs to the list's field."""
-    return ".".join(part for part in location if isinstance(part, str))
-
-
-def _problem(path: str, error: Any, declared: Mapping[str, Field]) -> str:
+def _told(error: Any, declared: Mapping[str, list[Field]]) -> tuple[str, str]:
+    """(path, problem) of what pydantic found."""
+    path, kind = _place(error["loc"], declared)
+    if error["type"].startswith("union_tag"):
+        path = f"{path}.kind"
+        return path, f"expected {expectation(declared[path][0])} (given: {_shown(error['ctx'].get('tag'))})"
+    own = [field for field in declared.get(path, ()) if field.belongs_to(kind)]
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(path, declared, n=1, cutoff=0.7)
-        return "there is no such setting" + (f"; {near[0]} is one" if near else "")
+        others = ", ".join(word for field in declared.get(path, ()) for word in field.kinds)
+        if others:
+            return path, f"{kind} has no such setting; these have it: {others}"
+        known = [name for name, each in declared.items() if any(field.belongs_to(kind) for field in each)]
+        near = difflib.get_close_matches(path, known, n=1, cutoff=0.7)
+        return path, "there is no such setting" + (f"; {near[0]} is one" if near else "")
     if error["type"] == "value_error":
-        return error["msg"].removeprefix("Value error, ")
-    wanted = expectation(declared[path]) if path in declared else "named settings"
-    return f"expected {wanted} (given: {_shown(error['input'])})"
+        return path, error["msg"].removeprefix("Value error, ").removesuffix(".")
+    wanted = expectation(own[0]) if own else "named settings"
+    return path, f"expected {wanted} (given: {_shown(error['input'])})"
+
+
+def _place(location: tuple, declared: Mapping[str, list[Field]]) -> tuple[str, str]:
+    """The path of the field that pydantic points at, and the kind of its section, "" outside unions.
+
+    In a union the kind stands before the name of the field; a place inside a list belongs to the list's field.
+    """
+    unions = {field.path.rpartition(".")[0] for each in declared.values() for field in each if field.kinds}
+    path, kind = "", ""
+    for part in (part for part in location if isinstance(part, str)):
+        if path in unions and not kind:
+            kind = part
+        else:
+            path = f"{path}.{part}" if path else part
+    return path, kind
 
 
 def expectation(field: Field) -> str:
@@ -195,7 +234,7 @@ def preset_path(name: str) -> Path:
 def load(model: type[Model], path: Path | None, settings: Mapping[str, Any] | None = None) -> Model:
     """A config from a file (or the defaults) with nested `settings` on top."""
     data = read_yaml(path) if path else {}
-    return validate(model, merge(data, settings or {}))
+    return validate(model, lay_over(model, data, settings or {}))
 
 
 def save(config: BaseModel, path: Path) -> None:

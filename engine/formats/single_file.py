@@ -189,6 +189,21 @@ def load_components(
     return {"tokenizer": tokenizer, **parts, "scheduler": DDIMScheduler.from_config(scheduler)}
 
 
+def empty_components(path: Path) -> dict[str, Any]:
+    """ "unet" and "text_encoder" of a checkpoint as they would be loaded, but without weights (on the meta device).
+
+    Raises:
+        ModelError: as `load_components`, as far as the header tells.
+    """
+    header = read_header(path)
+    check_sd1_checkpoint(path, header)
+    configs = _configs(path, SD1_CONFIGS, header)
+    try:
+        return {component: build_empty(component, configs[component]) for component in ("unet", "text_encoder")}
+    except ValueError as error:
+        raise _bad_shape(path, str(error)) from error
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -207,8 +222,8 @@ def _configs(path: Path, folder: Path, header: Header) -> dict[str, dict[str, An
     return configs
 
 
-def _build(component: str, config: dict[str, Any]) -> Any:
-    """An empty component: parameters on the meta device, buffers real."""
+def build_empty(component: str, config: dict[str, Any]) -> Any:
+    """A component without weights: parameters on the meta device, buffers real."""
     from accelerate import init_empty_weights
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
@@ -223,7 +238,7 @@ def _load(path: Path, component: str, config: dict[str, Any], dtype: torch.dtype
     from safetensors import safe_open
 
     try:
-        model = _build(component, config)
+        model = build_empty(component, config)
     except ValueError as error:
         raise _bad_shape(path, str(error)) from error
     with safe_open(path, framework="pt") as file:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -63,3 +64,17 @@ def with_lycoris(layer: nn.Module, module: nn.Module) -> Tensor:
     finally:
         module.restore()  # type: ignore[operator]
         layer.__dict__.pop("forward", None)  # which `restore` leaves behind
+
+
+@torch.no_grad()
+def with_peft(layer: nn.Module, config: Any, tensors: Mapping[str, Tensor]) -> Tensor:
+    """What the layer gives with PEFT's adapter of `config`, holding `tensors` under the names that PEFT has for them."""
+    from peft import inject_adapter_in_model
+
+    config.target_modules = ["0"]
+    adapted = inject_adapter_in_model(config, nn.Sequential(copy.deepcopy(layer))).eval()[0]
+    own = {name.replace(".default", ""): parameter for name, parameter in adapted.named_parameters() if ".default" in name}
+    assert {name: parameter.shape for name, parameter in own.items()} == {name: tensor.shape for name, tensor in tensors.items()}
+    for name, parameter in own.items():
+        parameter.copy_(tensors[name])
+    return adapted(inputs_of(layer))

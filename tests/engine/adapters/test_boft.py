@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from engine.adapters.base import LayerShape
+from engine.adapters.base import Adapter, LayerShape
 from engine.adapters.boft import Boft, block_size, most_stages
 from engine.adapters.layers import base_tensors
 from engine.adapters.network import Network
@@ -42,6 +42,19 @@ def test_the_change_is_that_of_lycoris(kind: str, constraint: float, rescaled: b
     wanted = functional.diff_weight(layer.weight, boft.oft_blocks, boft.rescale, constraint=constraint * 24, backend="torch")
     torch.testing.assert_close(boft.deltas(base_tensors(layer))["weight"], wanted, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(adapted(layer, boft), changed(layer, {"weight": wanted}), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["linear", "conv 3x3"])
+@pytest.mark.parametrize("pixels", [2, 40, 400])
+@pytest.mark.parametrize("outputs", [24, 160])
+def test_whatever_is_turned_the_change_is_the_same(kind: str, pixels: int, outputs: int) -> None:
+    """Outputs, the weight, or one matrix: what has the fewest columns."""
+    layer = layer_of(kind, outputs=outputs)
+    boft = randomised(Boft.create(LayerShape.of(layer), {}, BoftOptions(block_size=6, rescaled=True), GENERATOR))
+    size = (1, pixels, 6) if kind == "linear" else (1, 6, pixels + 2, 3)
+    x = torch.randn(size, generator=torch.Generator().manual_seed(1))
+    wanted = Adapter.forward(boft, x, layer(x), layer)
+    torch.testing.assert_close(boft(x, layer(x), layer), wanted, rtol=1e-5, atol=1e-5)
 
 
 @layers
@@ -102,7 +115,7 @@ def test_odd_widths_are_refused() -> None:
         block_size(15, 8)
 
 
-@pytest.mark.parametrize("size", [(4, 4, 6, 6), (1, 8, 3, 3), (3, 24, 1, 1)])
+@pytest.mark.parametrize("size", [(4, 4, 6, 6), (0, 4, 6, 6), (1, 8, 3, 3), (3, 24, 1, 1)])
 def test_what_is_no_butterfly_is_refused(size: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="no butterfly over 24 channels") as caught:
         Boft.from_tensors(LayerShape(24, 6), {"oft_blocks": torch.zeros(size)})

@@ -126,6 +126,17 @@ def test_a_new_adapter_changes_nothing(algorithm: str, kind: str, dtype: torch.d
 
 
 @algorithms
+def test_a_new_adapter_changes_nothing_under_autocast(algorithm: str, kind: str) -> None:
+    model = model_of(kind)
+    network = network_in(model, algorithm, seed=None)
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = model(inputs(model))
+        network.insert({"unet": model})
+        tolerance = 2 * ULP[torch.bfloat16] * plain.abs().max() if algorithm in ROUNDED else 0
+        assert (model(inputs(model)) - plain).abs().max() <= tolerance
+
+
+@algorithms
 def test_a_new_adapter_can_learn(algorithm: str, kind: str) -> None:
     """It changes nothing, yet some parameter has a gradient: not a dead point."""
     model = model_of(kind)
