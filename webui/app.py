@@ -44,9 +44,9 @@ def _connect(page: gr.Blocks, tabs: gr.Tabs, heads: tuple, parts: tuple) -> None
     train, pictures, history, shelf, choices = parts
     lora_tab, generate_tab, runs_tab, library_tab, settings_tab = heads
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
-    page.load(train.load, None, train.load_outputs, **quiet)
+    page.load(train.load, train.load_inputs, train.load_outputs, **quiet)
     page.load(pictures.load, None, pictures.load_outputs, **quiet)
-    lora_tab.select(train.load, None, train.load_outputs, **quiet)
+    lora_tab.select(train.load, train.load_inputs, train.load_outputs, **quiet)
     refresh = (pictures.refresh, pictures.refresh_inputs, pictures.refresh_outputs)
     generate_tab.select(*refresh, **quiet)
     train.panel.ticked.then(*refresh, **quiet)  # after it, so that the look that sees the end also finds the new file

@@ -7,6 +7,7 @@ they hold and are not read. A problem is shown at its field, in place of the hel
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -154,8 +155,9 @@ class Form(Generic[Model]):
         except ConfigError as error:
             problems: dict[str | None, str] = {}
             for path, problem in error.values.get("problems", [("", explain(error, language).text)]):  # type: ignore[union-attr]
-                for key in self._keys_of(path, problem, values):
-                    problems.setdefault(key, self._say(key, path, problem, language))
+                keys = self._keys_of(path, problem, values)
+                for key in keys:
+                    problems.setdefault(key, self._say(keys[-1], path, problem, language))
             return Checked(None, problems)
 
     def _keys_of(self, path: str, problem: str, values: Sequence[Any]) -> list[str | None]:
@@ -163,7 +165,7 @@ class Form(Generic[Model]):
         given = dict(zip(self.components, values, strict=True))
         chosen = [key for key in self.components if self._in_force(key, given)]
         exact = [key for key in chosen if self.fields[key].path == path]
-        inside = [key for key in chosen if key.startswith(f"{path}.") and self.fields[key].path.rpartition(".")[2] in problem]
+        inside = [key for key in chosen if key.startswith(f"{path}.") and _names(problem, self.fields[key])]
         return list(exact or inside) or [None]
 
     def _in_force(self, key: str, given: Mapping[str, Any]) -> bool:
@@ -172,11 +174,12 @@ class Form(Generic[Model]):
         return field.belongs_to(given.get(f"{_section(field)}.kind"))
 
     def _say(self, key: str | None, path: str, problem: str, language: str) -> str:
-        own = f"text.problem.{path}"
+        field = self.fields.get(key or "")
+        exact = field is not None and field.path == path
+        own = f"text.{'problem' if exact else 'contradiction'}.{self.scope}{field.path if field else path}"
         if own in table(language):
             return t(own, language)
-        field = self.fields.get(key or "")
-        return (field and _expectation(field, language)) or f"{path}: {problem}"
+        return (field and exact and _expectation(field, language)) or f"{path}: {problem}"
 
     def problem_of(self, error: EngineError, language: str) -> dict[str | None, str]:
         """An engine's error as problems by key."""
@@ -203,6 +206,10 @@ class Form(Generic[Model]):
         return f"{name}: {problem}" if name else problem
 
 
+def _names(problem: str, field: Field) -> bool:
+    return re.search(rf"\b{field.path.rpartition('.')[2]}\b", problem) is not None
+
+
 def _section(field: Field) -> str:
     return field.path.rpartition(".")[0]
 
@@ -211,7 +218,7 @@ def _dig(data: Any, field: Field) -> Any:
     section = data
     for part in _section(field).split("."):
         section = section.get(part, {}) if part and isinstance(section, Mapping) else section
-    if not field.belongs_to(section.get("kind", "")) and "kind" in section:
+    if "kind" in section and not field.belongs_to(section["kind"]):
         return field.default
     return section.get(field.path.rpartition(".")[2], field.default)
 

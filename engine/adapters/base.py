@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from engine.adapters.layers import Base, base_tensors, change_made_again
+from engine.adapters.layers import Base, add_into, base_tensors
+from engine.adapters.recompute import layer_at
 
 
 @dataclass(frozen=True)
@@ -139,12 +140,22 @@ class Adapter(nn.Module, ABC):
         This reference is the layer at `deltas`: Linear, convolution and normalisation are linear in their weights. An
         algorithm with a cheaper way overrides it. No randomness is drawn here: checkpointing runs it twice.
         """
-        return change_made_again(layer, x, lambda: self.deltas(base_tensors(layer)))
+        return layer_at(layer, x, lambda: self.deltas(base_tensors(layer)), list(self.parameters()))
 
     @property
     def beside(self) -> bool:
         """Whether `forward` works on activations; otherwise the deltas may as well be added to the weight first."""
         return type(self).forward is not Adapter.forward
+
+    @property
+    def reads_output(self) -> bool:
+        """Whether the gradient of `forward` needs the y it was given."""
+        return self.beside
+
+    def add_to(self, y: Tensor, x: Tensor, layer: nn.Module, strength: float) -> Tensor:
+        """y + strength * forward(x, y, layer) in y's number format. y is given away: it may be overwritten."""
+        change = self.forward(x, y, layer)
+        return torch.add(y, change.to(y.dtype), alpha=strength) if self.reads_output else add_into(y, change, strength)
 
     def param_groups(self) -> list[ParamGroup]:
         """The parameters that learn."""
@@ -155,12 +166,6 @@ class Adapter(nn.Module, ABC):
     def begin_step(self, generator: torch.Generator) -> None:
         """Draw the randomness of an optimizer step."""
         self.dropped = bool(self.module_dropout) and float(torch.rand((), generator=generator)) < self.module_dropout
-
-    @classmethod
-    def begin_together(cls, adapters: Sequence[Self], generator: torch.Generator) -> None:
-        """Draw the randomness of an optimizer step, for all adapters of this class in a network at once."""
-        for adapter in adapters:
-            adapter.begin_step(generator)
 
     @classmethod
     def begin_together(cls, adapters: Sequence[Self], generator: torch.Generator) -> None:

@@ -21,12 +21,12 @@ from engine.adapters.base import Adapter, LayerShape, ParamGroup
 from engine.adapters.layers import (
     Base,
     base_tensors,
-    change_made_again,
     change_of_output,
     channel_axis,
     on_channels,
     without_bias,
 )
+from engine.adapters.recompute import in_full_precision, layer_at
 
 
 def magnitude(weight: Tensor, axis: int) -> Tensor:
@@ -58,7 +58,7 @@ class Factored(Adapter):
 
     def through(self, x: Tensor, layer: nn.Module) -> Tensor:
         """What `change` adds to the layer's output, less what is dropped in this step."""
-        return self.drop_rows(change_made_again(layer, x, lambda: {"weight": self.change()}), layer)
+        return self.drop_rows(layer_at(layer, x, lambda: {"weight": self.change()}, list(self.parameters())), layer)
 
     def linear_factors(self) -> list[nn.Parameter]:
         """Parameters of one factor, in which the change is linear; where it begins at zero. Empty: `max_norm` cannot act."""
@@ -118,7 +118,7 @@ class Factored(Adapter):
         if self.dora_scale is None:
             return self.through(x, layer)
         weight = base_tensors(layer)["weight"].to(self.dora_scale.dtype)
-        with torch.no_grad():
+        with torch.no_grad(), in_full_precision(x):
             change = self.change()
         stretch = self.stretch(weight, change).flatten()
         if self.dora_axis(weight) == 0:
@@ -126,6 +126,15 @@ class Factored(Adapter):
             return (stretch - 1) * without_bias(layer, y) + stretch * self.through(x, layer)
         stretch = on_channels(layer, stretch, x)
         return change_of_output(layer, (stretch - 1) * x, {"weight": weight}) + self.through(stretch * x, layer)
+
+    @property
+    def beside(self) -> bool:
+        cheaper = type(self).through is not Factored.through
+        return super().beside and (cheaper or bool(self.rank_dropout and self.training))
+
+    @property
+    def reads_output(self) -> bool:
+        return self.dora_scale is not None
 
     # ---- dropout of ranks ----
 

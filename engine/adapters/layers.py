@@ -5,12 +5,11 @@ Quantised layers (bitsandbytes' NF4 and int8, which are kinds of Linear) give th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 Base = Mapping[str, Tensor]
 """A layer's own tensors: `weight` and, where it has one, `bias`."""
@@ -59,9 +58,34 @@ def change_of_output(layer: nn.Module, x: Tensor, change: Base) -> Tensor:
     return F.group_norm(x, layer.num_groups, weight, bias, layer.eps)
 
 
-def change_made_again(layer: nn.Module, x: Tensor, deltas: Callable[[], Base]) -> Tensor:
-    """`change_of_output` of what `deltas` makes. Backward makes it again: kept, it would need the memory of a second model."""
-    return checkpoint(lambda x: change_of_output(layer, x, deltas()), x, use_reentrant=False, preserve_rng_state=False)
+def autocasts(x: Tensor) -> bool:
+    """Whether autocast picks the number format of products with x."""
+    return torch.is_autocast_enabled(x.device.type)
+
+
+def format_of(x: Tensor) -> torch.dtype:
+    """The number format in which a layer computes on x."""
+    return torch.get_autocast_dtype(x.device.type) if autocasts(x) else x.dtype
+
+
+def for_factor(x: Tensor, factor: Tensor) -> Tensor:
+    """x in the number format of what it will be multiplied by, unless autocast picks one for both."""
+    return x if autocasts(x) else x.to(factor.dtype)
+
+
+def add_into(y: Tensor, change: Tensor, strength: float = 1.0) -> Tensor:
+    """y + strength * change, in y's own memory and number format.
+
+    Args:
+        y: a layer's output that nobody else has, and that no backward pass needs as it is now.
+    """
+    whole = y if y._base is None else y._base  # a Linear with a bias gives its rows seen in x's shape
+    if torch.compiler.is_compiling() or change.shape != y.shape or whole.numel() != y.numel() or not y.is_contiguous():
+        return torch.add(y, change.to(y.dtype), alpha=strength)
+    if whole is y:
+        return y.add_(change, alpha=strength)
+    # Written to through the view, autograd would copy the gradient of the whole.
+    return whole.add_(change.reshape(whole.shape), alpha=strength).view(y.shape)
 
 
 def channel_axis(layer: nn.Module) -> int:

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from engine.adapters.base import LayerShape
 from engine.adapters.factored import fitted
+from engine.adapters.initial import FROM_WEIGHT, INITIAL
 from engine.adapters.layers import Base
-from engine.adapters.thin import Factor, Thin, random_down, read_thin, thin_common, thin_rank, thin_sizes
+from engine.adapters.shifted import Shifted
+from engine.adapters.thin import Factor, Thin, random_down, read_thin, thin_common, thin_rank
 from engine.adapters.tucker import core_on, point
 from engine.config.adapter import LoraOptions
 
@@ -34,9 +36,12 @@ class Lora(Thin):
 
     @classmethod
     def create(cls, shape: LayerShape, base: Base, options: LoraOptions, generator: torch.Generator) -> Self:
+        """What begins as a part of the weight is a `Shifted`, saved at twice the rank."""
+        if options.initial in FROM_WEIGHT:
+            return Shifted.create(shape, base, options, generator)  # type: ignore[return-value]
         rank, scale = thin_rank(shape, options)
         split = options.tucker and shape.spatial
-        down, up = random_down(point(shape) if split else shape, rank, generator), torch.zeros(thin_sizes(shape, rank)[1])
+        down, up = INITIAL[options.initial](point(shape) if split else shape, base, rank, scale, generator)
         mid = random_down(replace(shape, inputs=rank), rank, generator) if split else None
         adapter = cls(down, up, scale * rank, mid, **thin_common(options)).decompose(base, options.decompose)
         adapter.lora_down.requires_grad_(not options.freeze_down)
@@ -57,6 +62,9 @@ class Lora(Thin):
     def factors(self) -> tuple[Tensor, Tensor]:
         down = self.lora_down.weight
         return down if self.lora_mid is None else core_on(self.lora_mid.weight, down.flatten(1)), self.lora_up.weight * self.scale
+
+    def own_down(self) -> nn.Parameter | None:
+        return self.lora_down.weight
 
     def linear_factors(self) -> list[nn.Parameter]:
         return [self.lora_up.weight]

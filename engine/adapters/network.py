@@ -17,7 +17,10 @@ from torch import Tensor, nn
 
 from engine.adapters import ADAPTERS
 from engine.adapters.base import Adapter, LayerShape
+from engine.adapters.beside import Beside, Entry
 from engine.adapters.layers import base_tensors
+from engine.adapters.siblings import Siblings
+from engine.adapters.thin import Thin
 from engine.config.targets import Target
 from engine.errors import AdapterError, ConfigError
 from engine.formats.adapter_file import AdapterFile
@@ -57,7 +60,8 @@ class Network(nn.Module):
         self.refs = dict(refs)
         self.strengths: dict[str, float] = {"unet": 1.0, "text_encoder": 1.0}
         self.match = match or Match(len(self.refs), ())
-        self._places: list[tuple[_Beside, _Entry]] = []
+        self.siblings: list[Siblings] = []
+        self._places: list[tuple[Beside, Entry]] = []
 
     @classmethod
     def create(cls, components: Components, targets: Mapping[str, Iterable[Target]], seed: int) -> Network:
@@ -71,14 +75,19 @@ class Network(nn.Module):
             ConfigError: `config.layer` where the options do not fit a layer.
         """
         generator = torch.Generator().manual_seed(seed)
-        adapters, refs = {}, {}
+        adapters: dict[str, Adapter] = {}
+        refs, sharing = {}, dict[tuple[str, str], list[Thin]]()
         for component, chosen in targets.items():
             names = disk_names(component, [target.layer.path for target in chosen])  # type: ignore[arg-type]
             for target in chosen:
                 path = target.layer.path
-                adapters[names[path]] = _new(components[component].get_submodule(path), target, generator)
+                adapters[names[path]] = adapter = _new(components[component].get_submodule(path), target, generator)
                 refs[names[path]] = ModuleRef(component, path)  # type: ignore[arg-type]
-        return cls(adapters, refs)
+                if target.layer.shared_input and isinstance(adapter, Thin):
+                    sharing.setdefault((component, target.layer.shared_input), []).append(adapter)
+        network = cls(adapters, refs)
+        network.siblings = [Siblings(members) for members in sharing.values() if len(members) > 1]
+        return network
 
     @classmethod
     def from_file(cls, file: AdapterFile, components: Components) -> Network:
@@ -106,7 +115,7 @@ class Network(nn.Module):
                     "adapter.module_twice", f"{file.path.name} holds the module {name} under two names, one of them {written}.",
                     "Each module once.", "Save it again with the program that made it.", path=file.path.name, module=name,
                 )  # fmt: skip
-            adapters[name] = _read(file, written, LayerShape.of(components[ref.component].get_submodule(ref.path)))
+            adapters[name] = read_module(file, written, LayerShape.of(components[ref.component].get_submodule(ref.path)))
             refs[name] = ref
         return cls(adapters, refs, Match(len(refs), tuple(unmatched)))
 
@@ -151,6 +160,7 @@ class Network(nn.Module):
         return groups
 
     def begin_step(self, generator: torch.Generator) -> None:
+        self._forget()
         for kind, adapters in self._by_class().items():
             kind.begin_together(adapters, generator)
 
@@ -192,61 +202,26 @@ class Network(nn.Module):
         """
         for name, ref in self.refs.items():
             layer = components[ref.component].get_submodule(ref.path)
-            beside = layer.__dict__.get("forward") or _Beside(layer)
-            entry = _Entry(self, self.adapters[name], ref.component, strengths)  # type: ignore[arg-type]
+            beside = layer.__dict__.get("forward") or Beside(layer)
+            entry = Entry(self, self.adapters[name], ref.component, strengths)  # type: ignore[arg-type]
             beside.entries.append(entry)
             self._places.append((beside, entry))
 
     def remove(self) -> None:
         """Take the adapters out again, wherever and however often they were inserted."""
+        self._forget()
         while self._places:
             beside, entry = self._places.pop()
             beside.take_out(entry)
 
-
-@dataclass(frozen=True, eq=False)
-class _Entry:
-    """One adapter in one layer."""
-
-    network: Network
-    adapter: Adapter
-    component: str
-    strengths: Mapping[str, float] | None
-
-    @property
-    def acts(self) -> bool:
-        return bool(self.strength) and not (self.adapter.dropped and self.adapter.training)
-
-    @property
-    def strength(self) -> float:
-        return (self.network.strengths if self.strengths is None else self.strengths)[self.component]
-
-
-class _Beside:
-    """The `forward` of a layer that has adapters beside its weights."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        self.layer, self.plain, self.entries = layer, layer.forward, list[_Entry]()
-        layer.forward = self  # type: ignore[method-assign]
-
-    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        y = self.plain(x, *args, **kwargs)
-        changes = [_times(entry.strength, entry.adapter(x, y, self.layer)) for entry in self.entries if entry.acts]
-        return y + sum(changes[1:], changes[0]).to(y.dtype) if changes else y
-
-    def take_out(self, entry: _Entry) -> None:
-        self.entries.remove(entry)
-        if not self.entries:
-            del self.layer.forward
+    def _forget(self) -> None:
+        for group in self.siblings:
+            group.forget()
 
 
 def _make(tensors: Mapping[str, Tensor]) -> dict[str, object]:
     """What must be the same for weights to be exchanged: names, shapes and alpha."""
     return {name: float(tensor) if name == "alpha" else tensor.shape for name, tensor in tensors.items()}
-
-
-def _times(strength: float, change: Tensor) -> Tensor:
-    return change if strength == 1 else strength * change
 
 
 def _new(layer: nn.Module, target: Target, generator: torch.Generator) -> Adapter:
@@ -263,7 +238,12 @@ def _new(layer: nn.Module, target: Target, generator: torch.Generator) -> Adapte
         ) from None  # fmt: skip
 
 
-def _read(file: AdapterFile, name: str, shape: LayerShape) -> Adapter:
+def read_module(file: AdapterFile, name: str, shape: LayerShape) -> Adapter:
+    """The adapter of one module of a file, for a layer of this shape.
+
+    Raises:
+        AdapterError: `adapter.algorithm`, `adapter.wrong_shape`.
+    """
     tensors = file.modules[name]
     algorithm = algorithm_of({suffix: tensor.shape for suffix, tensor in tensors.items()}) or "unknown"
     known = ADAPTERS.get(algorithm)

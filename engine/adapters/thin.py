@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from engine.adapters.base import LayerShape
 from engine.adapters.factored import Factored, common, fitted, leading
+from engine.adapters.layers import for_factor
+from engine.adapters.siblings import Siblings, product
 
 
 class Factor(nn.Module):
@@ -29,6 +31,9 @@ class Thin(Factored):
     """A change `up @ down`.
 
     An algorithm states its `factors`, and where randomness or time acts on single ranks, `mask`.
+
+    Attributes:
+        siblings: the adapters of the layers that are given the same input as this one; None where there are none.
     """
 
     suffixes = ("lora_down.weight", "lora_up.weight", "alpha")
@@ -37,10 +42,20 @@ class Thin(Factored):
         self, dropout: float = 0.0, rank_dropout: float = 0.0, max_norm: float = 0.0, module_dropout: float = 0.0
     ) -> None:
         super().__init__(rank_dropout, max_norm, module_dropout, dropout)
+        self.siblings: Siblings | None = None
+
+    @classmethod
+    def from_tensors(cls, shape: LayerShape, tensors: Mapping[str, Tensor]) -> Self:
+        """Of these only `Lora` reads files, for all of them: a file does not say how its factors came about."""
+        raise ValueError(f"a file of {cls.__name__} is one of Lora")
 
     @abstractmethod
     def factors(self) -> tuple[Tensor, Tensor]:
         """down (rank, in, *kernel) and up (out, rank, *ones), every scale multiplied in."""
+
+    def own_down(self) -> nn.Parameter | None:
+        """The first factor, where it is a parameter as it is: those of layers that share their input are multiplied at once."""
+        return None
 
     def change(self) -> Tensor:
         down, up = self.factors()
@@ -61,15 +76,15 @@ class Thin(Factored):
     def through(self, x: Tensor, layer: nn.Module) -> Tensor:
         """Two thin products instead of one wide weight."""
         down, up = self.factors()
-        inner = self._inner(x.to(down.dtype), down, layer)
+        inner = self._inner(x, down, layer)
         return F.conv2d(inner, up) if isinstance(layer, nn.Conv2d) else F.linear(inner, up)
 
     def _inner(self, x: Tensor, down: Tensor, layer: nn.Module) -> Tensor:
         """The activations between the two products: (B, ..., rank) or (B, rank, H, W)."""
         if isinstance(layer, nn.Conv2d):
-            inner = F.conv2d(x, down, None, layer.stride, layer.padding, layer.dilation)
+            inner = F.conv2d(for_factor(x, down), down, None, layer.stride, layer.padding, layer.dilation)
         else:
-            inner = F.linear(x, down)
+            inner = product(x, down) if self.siblings is None else self.siblings.product(self, x, down)
         if (mask := self.mask(down.shape[0], inner)) is not None:
             inner = inner * on_ranks(mask.to(inner), inner, isinstance(layer, nn.Conv2d))
         return self._dropped(inner)

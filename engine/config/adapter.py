@@ -61,6 +61,11 @@ class ConvolutionOptions(RankOptions):
     """Alpha of the convolutions; 0 means equal to their rank."""
     rank_dropout: Annotated[float, Ge(0), Le(0.9), Ui(level="expert", step=0.05)] = 0.0
     """Fraction of the rank switched off in each step, against overfitting."""
+
+
+class BoundedOptions(ConvolutionOptions):
+    """Algorithms whose change can be scaled down."""
+
     max_norm: Annotated[float, Ge(0), Le(1000), Ui(level="expert", step=0.1)] = 0.0
     """Largest size (norm) of a layer's change; larger ones are scaled down after each step (scale weight norms). 0 is off; 1 is usual."""
 
@@ -74,7 +79,7 @@ class ThinOptions(ConvolutionOptions):
     """Divide alpha by the rank (LoRA) or by its square root (rsLoRA), which lets high ranks learn."""
 
 
-class LoraOptions(ThinOptions):
+class LoraOptions(ThinOptions, BoundedOptions):
     """Low-rank adaptation. With `conv_rank` 0 this is LoRA-LierLa, otherwise LoRA-C3Lier (LoCon)."""
 
     kind: Literal["lora"] = "lora"
@@ -88,8 +93,22 @@ class LoraOptions(ThinOptions):
     freeze_down: Annotated[bool, Ui(level="expert")] = False
     """Train only the second factor (LoRA-FA): less memory, slightly weaker."""
 
+    @model_validator(mode="after")
+    def _initial_values_fit(self) -> Self:
+        if self.initial == "orthogonal" and (self.rank % 2 or self.conv_rank % 2):
+            raise ValueError("Orthogonal initial values need an even rank: change rank or conv_rank, or set initial to kaiming.")
+        if self.initial != "kaiming" and self.tucker:
+            raise ValueError(
+                f"{self.initial} gives two factors and tucker has three: turn tucker off, or set initial to kaiming."
+            )
+        if self.initial in ("pissa", "olora") and self.freeze_down:
+            raise ValueError(f"{self.initial} trains both factors: turn freeze_down off, or set initial to kaiming.")
+        if self.initial in ("pissa", "olora") and self.max_norm:
+            raise ValueError(f"The change of {self.initial} cannot be scaled down: set max_norm to 0, or initial to kaiming.")
+        return self
 
-class DyloraOptions(ThinOptions):
+
+class DyloraOptions(ThinOptions, BoundedOptions):
     """LoRA whose leading ranks work by themselves, so that the file can be cut to any rank afterwards."""
 
     kind: Literal["dylora"] = "dylora"
@@ -97,8 +116,14 @@ class DyloraOptions(ThinOptions):
     unit: Annotated[int, Ge(1), Le(1024), Ui(level="advanced", step=1)] = 1
     """Ranks are trained in groups of this many; the rank must be a multiple of it."""
 
+    @model_validator(mode="after")
+    def _rank_is_whole_units(self) -> Self:
+        if self.rank % self.unit or self.conv_rank % self.unit:
+            raise ValueError(f"rank {self.rank} and conv_rank {self.conv_rank} must be multiples of unit, which is {self.unit}.")
+        return self
 
-class AdaloraOptions(ThinOptions):
+
+class AdaloraOptions(ThinOptions, BoundedOptions):
     """LoRA that moves its rank to the layers that need it."""
 
     kind: Literal["adalora"] = "adalora"
@@ -113,7 +138,7 @@ class AdaloraOptions(ThinOptions):
     """Weight of the penalty that keeps the directions of a layer apart."""
 
 
-class ArdLoraOptions(ThinOptions):
+class ArdLoraOptions(ThinOptions, BoundedOptions):
     """LoRA that finds the rank of every attention head by itself (ARD-LoRA)."""
 
     kind: Literal["ard_lora"] = "ard_lora"
@@ -136,8 +161,14 @@ class TloraOptions(ThinOptions):
     power: Annotated[float, Ge(0.1), Le(10), Ui(level="expert", step=0.1)] = 1.0
     """How the rank grows in between; 1 is a straight line."""
 
+    @model_validator(mode="after")
+    def _rank_can_grow(self) -> Self:
+        if self.min_rank > min(self.rank, self.conv_rank or self.rank):
+            raise ValueError(f"min_rank {self.min_rank} must be at most rank {self.rank} and conv_rank {self.conv_rank}.")
+        return self
 
-class VeraOptions(ConvolutionOptions):
+
+class VeraOptions(BoundedOptions):
     """Two vectors per layer around frozen random factors (VeRA)."""
 
     kind: Literal["vera"] = "vera"
@@ -158,7 +189,7 @@ class HiraOptions(ConvolutionOptions):
     """The algorithm of the adapter."""
 
 
-class DeloraOptions(ConvolutionOptions):
+class DeloraOptions(BoundedOptions):
     """Directions of bounded strength (DeLoRA): robust against a learning rate that is too high."""
 
     kind: Literal["delora"] = "delora"
@@ -167,7 +198,7 @@ class DeloraOptions(ConvolutionOptions):
     """Bound of the change at the start (lambda); it is learnt too."""
 
 
-class LohaOptions(ConvolutionOptions):
+class LohaOptions(BoundedOptions):
     """Element-wise product of two low-rank products (LoHa). Rank at most 32; alpha at most half of it."""
 
     kind: Literal["loha"] = "loha"
@@ -178,7 +209,7 @@ class LohaOptions(ConvolutionOptions):
     """Learn the size of each weight apart from its direction (DoRA): often closer at low rank, a third slower."""
 
 
-class LokrOptions(ConvolutionOptions):
+class LokrOptions(BoundedOptions):
     """Kronecker product of two small matrices (LoKr)."""
 
     kind: Literal["lokr"] = "lokr"

@@ -24,6 +24,8 @@ MAX_RANK = 100_000
 NUMBERS = ("F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2")
 """Formats of weights."""
 SCALARS = ("alpha", "on_input")
+RANKED = ("lora_down.weight", "hada_w1_b", "lokr_w2_b", "lokr_w1_b", "hira_A", "a1.weight", "a2.weight")
+"""Tensors whose first size is the rank; of GLoRA's two it is the smaller, since early files have them exchanged."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,12 @@ def lay_out(path: Path, tensors: Mapping[str, TensorInfo]) -> AdapterLayout:
     for module, parts in modules.items():
         _check_module(path, module, {suffix: tensors[key] for suffix, key in parts.items()})
     return AdapterLayout(modules, embeddings, _format_of(split.values()))
+
+
+def rank_of(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """The rank of one module, from the shapes of its tensors; None for algorithms without one, or where all factors are whole."""
+    found = [shapes[suffix][0] for suffix in RANKED if shapes.get(suffix)]
+    return min(found if "a2.weight" in shapes else found[:1], default=None)
 
 
 def _check_names(path: Path, known: int, unknown: list[str]) -> None:

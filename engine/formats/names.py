@@ -17,17 +17,21 @@ from typing import Literal
 
 from engine.formats.ldm_names import unet_to_ldm
 
-Component = Literal["unet", "text_encoder"]
+Component = Literal["unet", "text_encoder", "text_encoder_2"]
 
 DISK_PREFIXES: dict[str, str] = {"unet": "lora_unet_", "text_encoder": "lora_te_text_model_"}
+_WRITTEN_PREFIXES = DISK_PREFIXES | {"text_encoder_2": "lora_te2_text_model_"}
 
-_READ_PREFIXES: tuple[tuple[str, tuple[Component, ...]], ...] = (
+READ_PREFIXES: tuple[tuple[str, tuple[Component, ...]], ...] = (
     ("lora_unet_", ("unet",)),
     ("oft_unet_", ("unet",)),
     ("lycoris_unet_", ("unet",)),
     ("unet_", ("unet",)),
     ("diffusion_model_", ("unet",)),
     ("model_diffusion_model_", ("unet",)),
+    ("lora_te2_", ("text_encoder_2",)),
+    ("lycoris_text_encoder_2_", ("text_encoder_2",)),
+    ("text_encoder_2_", ("text_encoder_2",)),
     ("lora_te1_", ("text_encoder",)),
     ("lora_te_", ("text_encoder",)),
     ("oft_te_", ("text_encoder",)),
@@ -36,6 +40,7 @@ _READ_PREFIXES: tuple[tuple[str, tuple[Component, ...]], ...] = (
     ("lycoris_", ("unet", "text_encoder")),
     ("", ("unet", "text_encoder")),
 )
+"""How the names of each writer begin, and which component that means; the first that fits counts."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,10 @@ class NameIndex:
     def find(self, name: str) -> ModuleRef | None:
         """The module that a file calls `name` (without the tensor suffix), or None when this model has no such module."""
         flat = name.replace(".", "_")
-        for prefix, components in _READ_PREFIXES:
+        for prefix, components in READ_PREFIXES:
             if not flat.startswith(prefix):
                 continue
-            rest = _plain(flat.removeprefix(prefix))
+            rest = without_wrappers(flat.removeprefix(prefix))
             for component in components:
                 if found := self._modules.get((component, rest)):
                     return found
@@ -96,7 +101,7 @@ class NameIndex:
         return {name: ref for name, ref in found.items() if ref}, [name for name, ref in found.items() if not ref]
 
 
-def _plain(flat: str) -> str:
+def without_wrappers(flat: str) -> str:
     """Drop the levels that wrappers put into a path: PEFT's, transformers 4's, and diffusers' attention processors."""
     flat = flat.removeprefix("base_model_model_").removeprefix("text_model_")
     return re.sub(r"_processor_(to_(?:q|k|v|out))$", lambda found: f"_{found[1]}{'_0' if found[1] == 'to_out' else ''}", flat)

@@ -16,6 +16,7 @@ ALGORITHM_SUFFIXES: dict[str, tuple[str, ...]] = {
     "full": ("diff", "diff_b"),
     "norm": ("w_norm", "b_norm"),
     "ia3": ("weight", "on_input"),
+    "hira": ("hira_A", "hira_B"),
 }
 """BOFT has the names of OFT; see `algorithm_of`."""
 

@@ -8,19 +8,22 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.formats.adapter_file import AdapterFormat, check_keys, format_of
-from engine.formats.safetensors_header import Header, TensorInfo, read_header
+from engine.formats.adapter_layout import BUNDLE, AdapterFormat, lay_out, rank_of
+from engine.formats.cover import is_cover
+from engine.formats.safetensors_header import Header, read_header
 from engine.formats.suffixes import algorithm_of, split_keys
 
 SHOWN_METADATA = 2**20
 """Bytes of one metadata value that are looked into; a longer tag list is not shown."""
 SHOWN_TAGS = 24
 
-_RANK_AXES = {"lora_down.weight": 0, "hada_w1_b": 0, "lokr_w1_b": 0, "lokr_w2_b": 0, "a2.weight": 0}
+TUCKER = frozenset({"lora_mid.weight", "hada_t1", "hada_t2", "lokr_t1", "lokr_t2", "bm.weight"})
+"""Tensors of a convolution that is split into three factors."""
 _CROSS_ATTENTION = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
 _VERSIONS = {"sdxl_": "sdxl", "sd_v1": "sd1", "sd_v2": "sd2", "sd3": "sd3", "flux": "flux"}
 _ARCHITECTURES = {
@@ -37,7 +40,8 @@ _NAME_MARKS = (
 )
 
 _STARTS = (
-    ("unet", re.compile(r"(lora|oft|lycoris)_unet_|unet\.|transformer\.|diffusion_model\.|base_model\.")),
+    ("unet", re.compile(r"(lora|oft|lycoris)_unet_|(lora_)?transformer[._]|unet\.|diffusion_model\.|base_model\.")),
+    ("text_encoder_3", re.compile(r"lora_te3_|text_encoder_3[._]")),
     ("text_encoder_2", re.compile(r"lora_te2_|text_encoder_2[._]")),
     ("text_encoder", re.compile(r"(lora|oft)_te1?_|(lycoris_)?text_encoder[._]")),
 )
@@ -51,10 +55,11 @@ class AdapterSummary:
     Attributes:
         name: what a prompt calls it, the file name without its ending.
         output_name: the name given at training (`ss_output_name`), or "".
-        algorithm: "lora", "loha", "lokr", "ia3", "oft", "boft", "glora", "full", "norm" or "mixed"; "dora" says separately
+        algorithm: "lora", "loha", "lokr", "ia3", "oft", "boft", "glora", "hira", "full", "norm" or "mixed"; "dora" says separately
             whether a magnitude vector is there.
         ranks: the ranks that occur, ascending; empty for algorithms without one.
-        modules: number of adapted modules by component: "unet", "text_encoder", "text_encoder_2", "other".
+        modules: number of adapted modules by component: "unet" (or transformer), "text_encoder", "text_encoder_2",
+            "text_encoder_3", "other".
         base: "sd1", "sd2", "sdxl", "sd3", "flux", the file's own word for another, or "" when nothing tells.
         base_name: name of the checkpoint it was trained on, or "".
         trigger: trigger words as one text, or "".
@@ -62,6 +67,11 @@ class AdapterSummary:
         pictures: number of training pictures, or None.
         resolution, created (ISO 8601), model_hash, description: as the file says, or "".
         size: bytes; mtime_ns: modification time in ns. With the path these two identify the content for caches.
+        algorithms: those that occur, in order of the alphabet.
+        tucker: some convolution is split into three factors.
+        embeddings: names of the embeddings bundled with it.
+        merged_from: what it was merged from, or "".
+        cover: whether it carries a cover picture, see `engine.formats.cover`.
     """
 
     path: Path
@@ -83,6 +93,11 @@ class AdapterSummary:
     description: str
     size: int
     mtime_ns: int
+    algorithms: tuple[str, ...] = ()
+    tucker: bool = False
+    embeddings: tuple[str, ...] = ()
+    merged_from: str = ""
+    cover: bool = False
 
 
 def describe(path: Path | str) -> AdapterSummary:
@@ -90,26 +105,24 @@ def describe(path: Path | str) -> AdapterSummary:
 
     Raises:
         ModelError: the file is missing, truncated or not safetensors (codes `file.*`).
-        AdapterError: `adapter.not_an_adapter`, `adapter.unknown_tensor`.
+        AdapterError: those of `engine.formats.adapter_layout.lay_out`.
     """
     path = Path(path)
     header = read_header(path)
     status = path.stat()
-    split, unknown = split_keys(list(header.tensors))
-    check_keys(path, list(split), unknown)
-    modules: dict[str, dict[str, TensorInfo]] = {}
-    for key, (module, suffix, _) in split.items():
-        modules.setdefault(module, {})[suffix] = header.tensors[key]
+    layout = lay_out(path, header.tensors)
+    modules = {name: {suffix: header.tensors[key].shape for suffix, key in parts.items()} for name, parts in layout.modules.items()}
+    algorithms = sorted({algorithm_of(shapes) or "" for shapes in modules.values()})
     text = {name: value for name, value in header.metadata.items() if len(value) <= SHOWN_METADATA}
     tags = _tags(text.get("ss_tag_frequency", ""))
     return AdapterSummary(
         path=path,
         name=path.stem,
         output_name=_said(text, "ss_output_name", "modelspec.title"),
-        format=format_of(split.values()),
-        algorithm=_algorithm(modules),
-        dora=any("dora_scale" in parts for parts in modules.values()),
-        ranks=_ranks(modules),
+        format=layout.format,
+        algorithm=algorithms[0] if len(algorithms) == 1 else "mixed",
+        dora=any("dora_scale" in shapes for shapes in modules.values()),
+        ranks=tuple(sorted({rank for shapes in modules.values() if (rank := rank_of(shapes)) is not None})),
         modules=dict(Counter(_component(module) for module in modules)),
         base=_base(text, modules),
         base_name=_said(text, "ss_sd_model_name"),
@@ -122,12 +135,17 @@ def describe(path: Path | str) -> AdapterSummary:
         description=_said(text, "modelspec.description", "ss_training_comment"),
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
+        algorithms=tuple(algorithms),
+        tucker=any(not TUCKER.isdisjoint(shapes) for shapes in modules.values()),
+        embeddings=tuple(layout.embeddings),
+        merged_from=_said(text, "modelspec.merged_from"),
+        cover=is_cover(cover) if (cover := text.get("modelspec.thumbnail", "")) else False,
     )
 
 
 def is_adapter(header: Header) -> bool:
     """Whether every tensor of the file belongs to a known adapter algorithm."""
-    known, unknown = split_keys(list(header.tensors))
+    known, unknown = split_keys([key for key in header.tensors if not key.startswith(BUNDLE)])
     return bool(known) and not unknown
 
 
@@ -135,26 +153,11 @@ def _said(metadata: dict[str, str], *names: str) -> str:
     return next((metadata[name] for name in names if metadata.get(name, "None") not in ("", "None")), "")[:2000]
 
 
-def _algorithm(modules: dict[str, dict[str, TensorInfo]]) -> str:
-    found = {algorithm_of({suffix: info.shape for suffix, info in parts.items()}) or "unknown" for parts in modules.values()}
-    return found.pop() if len(found) == 1 else "mixed"
-
-
-def _ranks(modules: dict[str, dict[str, TensorInfo]]) -> tuple[int, ...]:
-    ranks = {
-        parts[suffix].shape[axis]
-        for parts in modules.values()
-        for suffix, axis in _RANK_AXES.items()
-        if suffix in parts and parts[suffix].shape
-    }
-    return tuple(sorted(ranks))
-
-
 def _component(module: str) -> str:
     return next((component for component, start in _STARTS if start.match(module)), "other")
 
 
-def _base(metadata: dict[str, str], modules: dict[str, dict[str, TensorInfo]]) -> str:
+def _base(metadata: dict[str, str], modules: Mapping[str, Mapping[str, tuple[int, ...]]]) -> str:
     """Written statements first, then the widths of the cross-attention, then the names of the modules."""
     version, architecture = metadata.get("ss_base_model_version", ""), metadata.get("modelspec.architecture", "")
     for said, starts in ((version, _VERSIONS), (architecture, _ARCHITECTURES)):
@@ -163,10 +166,10 @@ def _base(metadata: dict[str, str], modules: dict[str, dict[str, TensorInfo]]) -
                 return family
     if metadata.get("ss_v2") == "True":
         return "sd2"
-    for name, parts in modules.items():
-        down = parts.get("lora_down.weight")
-        if down and _CROSS_ATTENTION_KEY.search(name) and len(down.shape) == 2 and down.shape[1] in _CROSS_ATTENTION:
-            return _CROSS_ATTENTION[down.shape[1]]
+    for name, shapes in modules.items():
+        down = shapes.get("lora_down.weight", ())
+        if _CROSS_ATTENTION_KEY.search(name) and len(down) == 2 and down[1] in _CROSS_ATTENTION:
+            return _CROSS_ATTENTION[down[1]]
     for pattern, family in _NAME_MARKS:
         if re.search(pattern, "\n".join(modules)):
             return family

@@ -23,7 +23,7 @@ class Change:
     """The change of one layer: either `down` and `up`, or `whole`.
 
     Attributes:
-        size: of the layer's weight, (out, in, *kernel), or (channels,) of a normalisation layer; () when only a bias changes.
+        size: of the layer's weight: (out, in, *kernel), or (channels,) of a normalisation layer.
         down: (rank, in * kernel). up: (out, rank), every scale multiplied in.
         whole: "weight" and "bias" -> their difference, in the shape of the base tensor.
     """
@@ -87,9 +87,10 @@ def weighted_sum(terms: Sequence[tuple[Change, float]]) -> Change:
     Raises:
         ValueError: they are of layers of different sizes.
     """
-    size = max((change.size for change, _ in terms), key=len)
-    if any(change.size and (prod(change.size), change.size[:1]) != (prod(size), size[:1]) for change, _ in terms):
-        raise ValueError(f"sizes {sorted({change.size for change, _ in terms})} cannot be added")
+    sizes = [change.size for change, _ in terms if change.factors or "weight" in change.whole] or [terms[0][0].size]
+    size = max(sizes, key=len)  # some programs write 1x1 convolutions as matrices
+    if any((prod(each), each[0]) != (prod(size), size[0]) for each in sizes):
+        raise ValueError(f"changes of sizes {' and '.join(map(str, dict.fromkeys(sizes)))} cannot be added")
     if all(change.factors for change, _ in terms):
         down = torch.cat([change.down for change, _ in terms])  # type: ignore[misc]
         return Change(size, *balanced(down, torch.cat([weight * change.up for change, weight in terms], 1)))  # type: ignore[operator]

@@ -103,9 +103,7 @@ def _from_folder(folder: Path) -> Checkpoint:
         stored = [(file, set(read_header(file).tensors)) for file in files]
         for key, _ in components[component].named_parameters():
             names = (key, f"text_model.{key}", key.removeprefix("text_model."))
-            places[component, key] = [
-                Place(file, name) for file, keys in stored for name in dict.fromkeys(names) if name in keys
-            ]
+            places[component, key] = [Place(file, name) for file, keys in stored for name in dict.fromkeys(names) if name in keys]
     return _complete(Checkpoint(folder, components, places))
 
 

@@ -115,6 +115,8 @@ def test_help_of_train_lists_every_field_with_bounds_default_and_help(call: Call
     for field in fields(TrainConfig):
         assert f"  {field.path}  (" in out and field.help in out
     assert "training.learning_rate  (0 to 10; default 0.0003)" in out
+    assert out.count("  adapter.tucker  (") == 1 and "adapter.tucker  (true | false; default false; with lora, loha, lokr)" in out
+    assert "adapter.train_unet  (true | false; default true)" in out
     assert "training.max_steps  (1 to 1000000 steps; default computed)" in out
     assert "dataset.add_trigger  (true | false; default true)" in out
 

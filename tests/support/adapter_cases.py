@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from engine.config.adapter import (
     BoftOptions,
+    DeloraOptions,
+    DyloraOptions,
     FullOptions,
     GloraOptions,
+    HiraOptions,
     Ia3Options,
     LayerOptions,
     LohaOptions,
     LokrOptions,
     LoraOptions,
+    MissOptions,
     NormOptions,
     OftOptions,
+    TloraOptions,
+    VeraOptions,
 )
 
 CASES: dict[str, LayerOptions] = {
     "lora": LoraOptions(rank=3, alpha=2, conv_rank=2, conv_alpha=5),
     "rslora": LoraOptions(rank=3, alpha=2, scaling="root"),
     "lora-fa": LoraOptions(rank=3, alpha=2, freeze_down=True),
+    "lora orthogonal": LoraOptions(rank=4, alpha=2, conv_rank=2, initial="orthogonal"),
+    "pissa": LoraOptions(rank=3, alpha=2, initial="pissa"),
+    "pissa dora": LoraOptions(rank=3, alpha=2, initial="pissa", decompose="outputs"),
+    "olora": LoraOptions(rank=3, alpha=2, initial="olora"),
     "dora": LoraOptions(rank=3, alpha=2, decompose="outputs"),
     "dora inputs": LoraOptions(rank=3, alpha=2, decompose="inputs"),
     "lora tucker": LoraOptions(rank=3, alpha=2, tucker=True),
@@ -45,11 +55,17 @@ CASES: dict[str, LayerOptions] = {
     "full": FullOptions(),
     "full without bias": FullOptions(train_bias=False),
     "norm": NormOptions(),
+    "dylora": DyloraOptions(rank=4, alpha=2, unit=2),
+    "tlora": TloraOptions(rank=4, alpha=2, conv_rank=3, min_rank=2),
+    "vera": VeraOptions(rank=3, alpha=2, conv_rank=2),
+    "miss": MissOptions(rank=4, alpha=2),
+    "hira": HiraOptions(rank=3, alpha=2, conv_rank=2),
+    "delora": DeloraOptions(rank=3, alpha=2, conv_rank=2, strength=2),
 }
 """Name of the variant -> its options."""
 
-EXPORTED: set[str] = set()
+EXPORTED: set[str] = {"pissa", "pissa dora", "olora", "tlora", "vera", "miss", "delora"}
 """Variants whose file is another algorithm's form of the same change, equal to 1e-5 instead of to the bit."""
 
-ROUNDED: set[str] = set()
-"""Variants that begin as the base to 1e-5 only, because they begin from a decomposition of its weight."""
+ROUNDED: set[str] = {"lora orthogonal"}
+"""Variants that begin as the base to 1e-5 only, because they begin as a product of factors that cancel."""

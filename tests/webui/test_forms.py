@@ -137,6 +137,8 @@ def test_empty_numbers_are_empty() -> None:
 class Plain(Section):
     kind: Literal["plain"] = "plain"
     """How."""
+    depth: Annotated[int, Ge(0), Le(9), Ui()] = 1
+    """Depth."""
     rank: Annotated[int, Ge(1), Le(64), Ui()] = 4
     """Size."""
 
@@ -144,6 +146,8 @@ class Plain(Section):
 class Fancy(Section):
     kind: Literal["fancy"] = "fancy"
     """How."""
+    depth: Annotated[int, Ge(0), Le(9), Ui()] = 1
+    """Depth."""
     rank: Annotated[int, Ge(1), Le(8), Ui()] = 2
     """Size."""
     blocks: Annotated[int, Ge(1), Ui()] = 3
@@ -161,25 +165,79 @@ class Choice(Section):
 @pytest.fixture()
 def union(monkeypatch: pytest.MonkeyPatch) -> Form[Choice]:
     known = dict(i18n.table("en"))
-    for path in ("way.kind", "way.rank", "way.blocks", "seed"):
+    for path in ("way.kind", "way.depth", "way.rank@plain", "way.rank@fancy", "way.blocks", "seed"):
         known |= {f"{path}.label": path, f"{path}.help": path}
     monkeypatch.setattr(i18n, "table", lambda language: known)
     monkeypatch.setattr("webui.forms.table", lambda language: known)
     return whole("choice", Choice)
 
 
-def test_a_union_has_one_kind_and_the_fields_of_each(union: Form[Choice]) -> None:
-    assert union.keys == ["way.kind", "way.rank@plain", "way.rank@fancy", "way.blocks@fancy", "seed"]
+KEYS = ["way.kind", "way.depth", "way.rank@plain", "way.rank@fancy", "way.blocks", "seed"]
+
+
+def test_a_union_has_one_kind_and_one_field_for_what_its_members_share(union: Form[Choice]) -> None:
+    assert union.keys == KEYS
     assert union.fields["way.kind"].choices == ("plain", "fancy")
 
 
 def test_only_the_chosen_kind_is_read(union: Form[Choice]) -> None:
-    config = union.check(["fancy", 60, 7, 5, 2], "en").config
-    assert config == Choice(way=Fancy(rank=7, blocks=5), seed=2)
+    config = union.check(["fancy", 3, 60, 7, 5, 2], "en").config
+    assert config == Choice(way=Fancy(depth=3, rank=7, blocks=5), seed=2)
     assert config
-    assert union.values(config) == ["fancy", 4, 7, 5, 2]
-    assert union.check(["plain", 60, 99, 5, 2], "en").config == Choice(way=Plain(rank=60), seed=2)
+    assert union.values(config) == ["fancy", 3, 4, 7, 5, 2]
+    assert union.check(["plain", 3, 60, 99, 5, 2], "en").config == Choice(way=Plain(depth=3, rank=60), seed=2)
+
+
+def test_only_the_chosen_kind_is_seen_and_the_rest_keeps_its_value(union: Form[Choice]) -> None:
+    assert [component.visible for component in union.inputs] == [True, True, True, False, False, True]
+    assert [component.elem_id for component in union.kinds] == ["choice-way-kind"]
+    updates = dict(zip(KEYS, union.seen("fancy", 3, 60, 7, 5, 2), strict=True))
+    seen = {key: update.get("visible") for key, update in updates.items()}
+    assert seen == dict(zip(KEYS, [None, True, False, True, True, None], strict=True))
+    assert not any("value" in update for update in updates.values())
 
 
 def test_a_problem_of_a_kind_is_told_at_its_own_field(union: Form[Choice]) -> None:
-    assert list(union.check(["fancy", 60, 99, 5, 2], "en").problems) == ["way.rank@fancy"]
+    assert list(union.check(["fancy", 3, 60, 99, 5, 2], "en").problems) == ["way.rank@fancy"]
+    assert list(union.check(["fancy", 99, 60, 7, 5, 2], "en").problems) == ["way.depth"]
+
+
+# ---- algorithms ----
+
+
+def given_kind(train: Form[TrainConfig], kind: str, **values: Any) -> list[Any]:
+    """The form's values after choosing an algorithm and typing into some of its fields."""
+    chosen = dict(zip(train.keys, train.values(TrainConfig()), strict=True)) | {"adapter.kind": kind}
+    return list((chosen | {f"adapter.{name}": value for name, value in values.items()}).values())
+
+
+@pytest.mark.parametrize("kind", keyed(TrainConfig)["adapter.kind"].choices)
+def test_every_algorithm_goes_through_the_form(train: Form[TrainConfig], kind: str) -> None:
+    config = validate(TrainConfig, {"adapter": {"kind": kind, "train_text_encoder": True}})
+    assert train.check(train.values(config), "en").config == config
+    updates = dict(zip(train.keys, train.seen(*train.values(config)), strict=True))
+    shown = {key for key, update in updates.items() if update.get("visible")}
+    assert {train.fields[key].path.removeprefix("adapter.") for key in shown} == set(type(config.adapter).model_fields) - {"kind"}
+
+
+def test_what_two_algorithms_share_stays_when_the_algorithm_changes(train: Form[TrainConfig]) -> None:
+    assert train.check(given_kind(train, "lokr", rank=6), "en").config == validate(
+        TrainConfig, {"adapter": {"kind": "lokr", "rank": 6}}
+    )
+    assert [key for key in train.keys if key.startswith("adapter.rank")] == ["adapter.rank", "adapter.rank_dropout", "adapter.rank_rate"]
+
+
+@pytest.mark.parametrize("code", ["en", "ja"])
+def test_contradictions_of_an_algorithm_are_told_at_what_they_name(train: Form[TrainConfig], code: str) -> None:
+    problems = train.check(given_kind(train, "lokr", full_matrix=True, tucker=True), code).problems
+    assert set(problems) == {"adapter.full_matrix", "adapter.tucker", "adapter.decompose_both"}
+    assert set(problems.values()) == {i18n.table(code)["text.contradiction.adapter.full_matrix"]}
+    problems = train.check(given_kind(train, "oft", **{"block_size@oft": 1}), code).problems
+    assert set(problems) == {"adapter.block_size@oft", "adapter.blocks"}
+
+
+@pytest.mark.parametrize("code", ["en", "ja"])
+def test_a_line_that_is_no_rule_is_told_at_the_rules(train: Form[TrainConfig], code: str) -> None:
+    assert train.check(given_kind(train, "lora", rules="what"), code).problems == {
+        "adapter.rules": i18n.table(code)["text.problem.adapter.rules"]
+    }

@@ -51,8 +51,15 @@ def test_every_word_has_the_same_blanks(code: str) -> None:
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_every_field_has_a_label_and_help(scope: str, code: str) -> None:
     for each in keyed(SCOPES[scope]).values():
-        assert table(code)[f"{scope}{each.path}.label"]
-        assert table(code)[f"{scope}{each.path}.help"]
+        assert table(code)[f"{scope}{each.key}.label"]
+        assert table(code)[f"{scope}{each.key}.help"]
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_every_algorithm_is_named_and_explained(code: str) -> None:
+    for kind in keyed(SCOPES[""])["adapter.kind"].choices:
+        assert table(code)[f"adapter.kind.choice.{kind}"]
+        assert table(code)[f"text.kind.{kind}"]
 
 
 def test_no_key_is_the_beginning_of_another() -> None:

@@ -20,14 +20,14 @@ from engine.workspace import check_name
 from webui import presets
 from webui.context import Context, reported
 from webui.forms import Checked, Form
-from webui.i18n import label, t
+from webui.i18n import label, t, table
 from webui.widgets.html import text
 from webui.widgets.notices import notices, plain_problem, problem
 from webui.widgets.plan import plan_html, strip_html
 from webui.widgets.run_panel import RunPanel
 from webui.widgets.runs import RunReader
 
-SECTIONS = ("training", "adapter", "dataset", "samples", "output", "model")
+SECTIONS = ("adapter", "training", "dataset", "samples", "output", "model")
 PRESS = "(...given) => { given[0] = window.atelier.press(); return given; }"
 """One id for one press: a double click carries the same id twice, and the queue knows it."""
 Problems = dict[str | None, str]
@@ -42,6 +42,7 @@ class LoraTab:
 
     panel: RunPanel
     load: Any
+    load_inputs: list[Any]
     load_outputs: list[Any]
 
 
@@ -74,7 +75,7 @@ class _Builder:
                 self.trouble = gr.HTML(elem_id="train-trouble", visible=False)
                 self.start = gr.Button(label("form.start"), variant="primary", size="lg", elem_id="train-start")
         self._listen()
-        return LoraTab(self.panel, self._load, self._load_outputs)
+        return LoraTab(self.panel, self._load, [self.form.components["adapter.kind"]], self._load_outputs)
 
     def _practice_card(self) -> None:
         with gr.Column(visible=False, elem_id="practice-card", elem_classes=["card", "welcome"]) as self.card:
@@ -104,6 +105,8 @@ class _Builder:
             )
 
     def _advanced(self) -> None:
+        self.form.place("adapter.kind", info=None)
+        self.about = gr.HTML(elem_id="train-about")
         for section in SECTIONS:
             with gr.Accordion(label(f"form.section_{section}"), open=False, elem_id=f"train-section-{section}"):
                 with gr.Row(elem_classes=["fields"]):
@@ -127,6 +130,8 @@ class _Builder:
             [component.change for component in form.inputs], self._recompute, given, shown, queue=False,
             trigger_mode="always_last", **quiet,
         )  # fmt: skip
+        gr.on([kind.change for kind in form.kinds], form.seen, form.inputs, form.inputs, queue=False, **quiet)
+        form.components["adapter.kind"].change(self._about, form.components["adapter.kind"], self.about, queue=False, **quiet)
         self.preset.input(
             self._choose_preset,
             [self.preset, *form.inputs],
@@ -144,12 +149,12 @@ class _Builder:
             self._start_practice, [self.press, self.marked], [*started, self.preset], js=PRESS, concurrency_limit=None, **quiet
         )
         self._load_outputs = [
-            self.card, form.components["model.path"], form.components["dataset.folder"], self.plan, *panel.outputs,
+            self.card, form.components["model.path"], form.components["dataset.folder"], self.plan, self.about, *panel.outputs,
         ]  # fmt: skip
 
     # ---- what happens ----
 
-    def _load(self, request: gr.Request) -> list[Any]:
+    def _load(self, request: gr.Request, algorithm: str) -> list[Any]:
         """The page opens: what there is to choose from, and the run at work if there is one."""
         language = self.context.language(request)
         runs = self.context.jobs.list(limit=1, kinds=("train",))
@@ -162,8 +167,14 @@ class _Builder:
             gr.update(choices=[card.name for card in library.models(self.workspace)]),
             gr.update(choices=library.datasets(self.workspace)),
             self._plan_or_hint(None, "", language),
+            self._about(request, algorithm),
             *self.panel.render(shown.id if shown else "", {}, language),
         ]
+
+    def _about(self, request: gr.Request, kind: str) -> str:
+        """What the chosen algorithm is good for, in a line."""
+        words = table(self.context.language(request)).get(f"text.kind.{kind}", "")
+        return text("p", words, class_="hint")
 
     def _recompute(self, request: gr.Request, preset: str | None, marked: list[str], *values: Any) -> list[Any]:
         """What will happen with the settings as they stand; problems at their fields, as long as the field is not merely empty."""

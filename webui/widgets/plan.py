@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from engine.config.adapter import BoftOptions, ConvolutionOptions, OftOptions, RankOptions
+from engine.config.field import fields
 from engine.config.train import TrainConfig
 from engine.datasets.dataset import Dataset
 from engine.preflight import Preflight
@@ -16,7 +18,6 @@ from webui.widgets.words import short, steps_list
 
 SHOWN_PICTURES = 24
 THUMBNAIL = 160
-DEFAULTS = TrainConfig()
 
 
 def source(path: str, config: TrainConfig, preset: Mapping[str, Any]) -> str:
@@ -24,7 +25,8 @@ def source(path: str, config: TrainConfig, preset: Mapping[str, Any]) -> str:
     value = _at(config.model_dump(), path)
     if path in preset:
         return "preset" if preset[path] == value else "you"
-    return "default" if value == _at(DEFAULTS.model_dump(), path) else "you"
+    usual = {field.path: field.default for field in fields(TrainConfig) if field.belongs_to(config.adapter.kind)}
+    return "default" if value == usual[path] else "you"
 
 
 def _at(data: Any, path: str) -> Any:
@@ -49,7 +51,8 @@ def plan_html(found: Preflight, config: TrainConfig, preset: Mapping[str, Any], 
         ),
         ("buckets", _buckets(found, language), "data"),
         ("length", _length(found, config, language), _length_from(found, config, preset)),
-        ("rank", _rank(config, language), source("adapter.rank", config, preset)),
+        ("algorithm", _algorithm(config, language), source("adapter.kind", config, preset)),
+        *_size(config, preset, language),
         ("rate", _rate(config, language), source("training.learning_rate", config, preset)),
         ("versions", _versions(found, language), source("output.save_count", config, preset)),
         ("samples", _samples(found, language), source("samples.count", config, preset)),
@@ -110,10 +113,26 @@ def _resolution_from(found: Preflight, config: TrainConfig, preset: Mapping[str,
     return source("dataset.resolution", config, preset) if found.plan.resolution_from == "you" else found.plan.resolution_from
 
 
-def _rank(config: TrainConfig, language: str) -> str:
+def _algorithm(config: TrainConfig, language: str) -> str:
+    return t(f"adapter.kind.choice.{config.adapter.kind}", language)
+
+
+def _size(config: TrainConfig, preset: Mapping[str, Any], language: str) -> list[tuple[str, str, str]]:
+    """The row that says how much the adapter holds, where its algorithm has a number for it."""
     adapter = config.adapter
+    if isinstance(adapter, RankOptions):
+        return [("rank", _rank(adapter, language), source("adapter.rank", config, preset))]
+    if isinstance(adapter, OftOptions) and adapter.blocks:
+        return [("blocks", t("text.plan.blocks_value", language, count=adapter.blocks), source("adapter.blocks", config, preset))]
+    if isinstance(adapter, OftOptions | BoftOptions):
+        words = t("text.plan.block_size_value", language, size=adapter.block_size)
+        return [("blocks", words, source("adapter.block_size", config, preset))]
+    return []
+
+
+def _rank(adapter: RankOptions, language: str) -> str:
     alpha = short(adapter.alpha or adapter.rank)
-    if adapter.conv_rank:
+    if isinstance(adapter, ConvolutionOptions) and adapter.conv_rank:
         return t("text.plan.conv_value", language, rank=adapter.rank, conv=adapter.conv_rank, alpha=alpha)
     return t("text.plan.rank_value", language, rank=adapter.rank, alpha=alpha)
 

@@ -28,7 +28,7 @@ def generator(seed: int = 0) -> torch.Generator:
     ],
 )
 def test_rank_and_alpha_by_kind_of_layer(options: LoraOptions, shape: LayerShape, rank: int, alpha: float) -> None:
-    lora = Lora.create(shape, options, generator())
+    lora = Lora.create(shape, {}, options, generator())
     tensors = lora.tensors()
     assert tensors["lora_down.weight"].shape == (rank, 6, *shape.kernel)
     assert tensors["lora_up.weight"].shape == (10, rank, *(1 for _ in shape.kernel))
@@ -44,10 +44,10 @@ def test_the_change_is_alpha_over_rank_times_up_times_down() -> None:
 
 def test_initial_values_depend_on_the_generator_only() -> None:
     torch.manual_seed(1)
-    one = Lora.create(LINEAR, LoraOptions(), generator(5)).tensors()
+    one = Lora.create(LINEAR, {}, LoraOptions(), generator(5)).tensors()
     torch.manual_seed(2)
     before = torch.get_rng_state()
-    two = Lora.create(LINEAR, LoraOptions(), generator(5)).tensors()
+    two = Lora.create(LINEAR, {}, LoraOptions(), generator(5)).tensors()
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -88,25 +88,26 @@ def test_what_does_not_fit_the_layer_is_said_with_the_shapes(shape: LayerShape, 
 
 @pytest.mark.parametrize("layer", [nn.Linear(6, 10), nn.Conv2d(6, 10, 3)], ids=["linear", "conv"])
 def test_dropout(layer: nn.Module) -> None:
-    lora = Lora.create(LayerShape.of(layer), LoraOptions(rank=64, conv_rank=64, dropout=0.5), generator())
+    lora = Lora.create(LayerShape.of(layer), {}, LoraOptions(rank=64, conv_rank=64, dropout=0.5), generator())
     with torch.no_grad():
         lora.lora_up.weight.fill_(1.0)
     x = torch.randn((40, 6) if isinstance(layer, nn.Linear) else (4, 6, 5, 5), generator=generator(2))
-    full = lora.eval()(x, layer)
+    y = layer(x)
+    full = lora.eval()(x, y, layer)
     lora.train().begin_step(generator(3))
     state = torch.get_rng_state()
-    dropped = lora(x, layer)
+    dropped = lora(x, y, layer)
     assert not torch.allclose(dropped, full)
-    assert torch.equal(lora(x, layer), dropped)  # a recomputed forward drops the same
+    assert torch.equal(lora(x, y, layer), dropped)  # a recomputed forward drops the same
     assert torch.equal(torch.get_rng_state(), state)
     lora.begin_step(generator(4))
-    assert not torch.equal(lora(x, layer), dropped)
+    assert not torch.equal(lora(x, y, layer), dropped)
     lora.begin_step(generator(3))
-    assert torch.equal(lora(x, layer), dropped)
+    assert torch.equal(lora(x, y, layer), dropped)
     draws = torch.stack([_drawn(lora, x, layer, seed) for seed in range(300)])
     assert (draws.mean(0) - full).abs().mean() < 0.15 * full.abs().mean()  # the mean over many draws is the whole
 
 
 def _drawn(lora: Lora, x: Tensor, layer: nn.Module, seed: int) -> Tensor:
     lora.begin_step(generator(seed))
-    return lora(x, layer).detach()
+    return lora(x, layer(x), layer).detach()

@@ -10,9 +10,13 @@ from pydantic import BaseModel
 
 from engine.config.field import Field, Section, Ui, fields
 from engine.config.generate import GenerateConfig
+from engine.config.adapter import OPTIONS
+from engine.config.tools import TOOLS, ToolConfig
 from engine.config.train import TrainConfig
 
-DECLARED = [(model, field) for model in (TrainConfig, GenerateConfig) for field in fields(model)]
+CONFIGS = (TrainConfig, GenerateConfig, ToolConfig)
+UNIONS = {"adapter": OPTIONS, "tool": TOOLS}
+DECLARED = [(model, field) for model in CONFIGS for field in fields(model)]
 
 
 class Cat(Section):
@@ -21,11 +25,17 @@ class Cat(Section):
     lives: Annotated[int, Ge(1), Le(9), Ui(unit="lives", step=1)] = 9
     """How many it has,
     on two lines."""
+    age: Annotated[int, Ge(0), Le(99), Ui()] = 0
+    """In years."""
 
 
 class Dog(Section):
     kind: Literal["dog"] = "dog"
     """What it is."""
+    lives: Annotated[int, Ge(1), Le(9), Ui(unit="lives", step=1)] = 1
+    """How many it has."""
+    age: Annotated[int, Ge(0), Le(99), Ui()] = 0
+    """In years."""
     tricks: Annotated[float | None, Ge(0), Le(10), Ui(level="basic")] = None
     """How many it knows."""
 
@@ -39,11 +49,12 @@ class House(Section):
 @pytest.mark.parametrize(("model", "field"), DECLARED, ids=lambda value: getattr(value, "path", None))
 def test_every_field_is_fully_declared(model: type[BaseModel], field: Field) -> None:
     assert field.help and field.help[-1] in ".)?", "help is sentences"
-    assert len(field.help) <= 160
-    if len(field.choices) != 1:
+    assert len(field.help) <= 240
+    section = field.path.rpartition(".")[0]
+    if len(field.choices) != 1 and field.path != f"{section}.kind":
         leaf = model
-        for part in field.path.split(".")[:-1]:
-            leaf = leaf.model_fields[part].annotation  # type: ignore[assignment]
+        for part in section.split(".") if section else ():
+            leaf = UNIONS[part][field.kinds[0]] if field.kinds else leaf.model_fields[part].annotation  # type: ignore[assignment]
         declared = leaf.model_fields[field.path.split(".")[-1]].metadata
         assert any(isinstance(each, Ui) for each in declared), "says how it appears on a screen"
     if field.type in (int, float) and field.path != "version":
@@ -53,23 +64,37 @@ def test_every_field_is_fully_declared(model: type[BaseModel], field: Field) -> 
         assert field.default in field.choices
 
 
-def test_paths_are_unique_within_a_kind() -> None:
-    for model in (TrainConfig, GenerateConfig):
-        keys = [(field.path, field.kind) for field in fields(model)]
+def test_keys_are_unique_and_paths_are_so_within_a_kind() -> None:
+    for model in CONFIGS:
+        keys = [field.key for field in fields(model)]
         assert len(keys) == len(set(keys))
+        paths = [(field.path, kind) for field in fields(model) for kind in field.kinds or ("",)]
+        assert len(paths) == len(set(paths))
+
+
+@pytest.mark.parametrize(("model", "section"), [(TrainConfig, "adapter"), (ToolConfig, "tool")])
+def test_every_kind_of_a_union_has_its_fields(model: type[BaseModel], section: str) -> None:
+    listed = [field for field in fields(model) if field.path.startswith(f"{section}.")]
+    for kind in next(field for field in listed if field.path == f"{section}.kind").choices:
+        own = {field.path.removeprefix(f"{section}.") for field in listed if field.belongs_to(kind)}
+        assert own == set(UNIONS[section][kind].model_fields)
 
 
 def test_fields_reads_a_declaration() -> None:
-    kinds = [field for field in fields(House) if field.path == "animal.kind"]
-    assert [(field.kind, field.choices) for field in kinds] == [("cat", ("cat",)), ("dog", ("dog",))]
-    found = {field.path: field for field in fields(House)}
-    assert found["animal.lives"] == Field(
-        "animal.lives", int, 9, "How many it has, on two lines.", Ui(unit="lives", step=1), 1, 9, (), False, "cat"
-    )
+    found = {field.key: field for field in fields(House)}
+    assert list(found) == ["animal.kind", "animal.lives@cat", "animal.age", "animal.lives@dog", "animal.tricks", "colour"]
+    assert (found["animal.kind"].kinds, found["animal.kind"].choices) == ((), ("cat", "dog"))
+    assert found["animal.age"].kinds == ("cat", "dog")
+    assert found["animal.lives@cat"] == Field(
+        "animal.lives", int, 9, "How many it has, on two lines.", Ui(unit="lives", step=1), 1, 9, (), False, ("cat",),
+        "animal.lives@cat",
+    )  # fmt: skip
     assert found["animal.tricks"] == Field(
-        "animal.tricks", float, None, "How many it knows.", Ui(level="basic"), 0, 10, (), True, "dog"
+        "animal.tricks", float, None, "How many it knows.", Ui(level="basic"), 0, 10, (), True, ("dog",), "animal.tricks"
     )
-    assert found["colour"] == Field("colour", str, "red", "Its colour.", Ui(level="basic"), choices=("red", "blue"))
+    assert found["colour"] == Field(
+        "colour", str, "red", "Its colour.", Ui(level="basic"), choices=("red", "blue"), key="colour"
+    )
 
 
 def test_settings_left_empty_are_optional_and_others_are_not() -> None:
@@ -80,4 +105,4 @@ def test_settings_left_empty_are_optional_and_others_are_not() -> None:
 def test_simple_mode_is_short() -> None:
     basic = [field.path for field in fields(TrainConfig) if field.ui.level == "basic"]
     assert set(basic) >= {"model.path", "dataset.folder", "dataset.trigger", "dataset.kind", "output.name"}
-    assert len(basic) <= 10
+    assert len(basic) <= 12

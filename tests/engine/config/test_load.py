@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from engine.config import load as load_module
 from engine.config.field import fields
 from engine.config.generate import GenerateConfig
-from engine.config.load import load, merge, nested, parse_settings, preset_path, read_yaml, save, validate
+from engine.config.load import lay_over, load, merge, nested, parse_settings, preset_path, read_yaml, save, validate
 from engine.config.train import TrainConfig
 from engine.errors import ConfigError, PathError
 from engine.workspace import SHIPPED_PRESETS
@@ -32,12 +33,22 @@ def problem(data: dict[str, Any], model: Any = TrainConfig) -> tuple[str, str]:
 
 # ---- wrong settings ----
 
+KINDS = next(field.choices for field in fields(TrainConfig) if field.path == "adapter.kind")
 WRONG: list[tuple[dict, str, str]] = [
-    ({"adapter": {"rank": 0}}, "adapter.rank", "expected a whole number from 1 to 1024 (given: 0)"),
-    ({"adapter": {"rank": 1.5}}, "adapter.rank", "expected a whole number from 1 to 1024 (given: 1.5)"),
-    ({"adapter": {"rank": "many"}}, "adapter.rank", "expected a whole number from 1 to 1024 (given: 'many')"),
-    ({"adapter": {"rank": None}}, "adapter.rank", "expected a whole number from 1 to 1024 (given: nothing)"),
-    ({"adapter": {"kind": "loro"}}, "adapter.kind", "expected one of: lora (given: 'loro')"),
+    ({"adapter": {"rank": 0}}, "adapter.rank", "expected a whole number from 1 to 100000 (given: 0)"),
+    ({"adapter": {"rank": 1.5}}, "adapter.rank", "expected a whole number from 1 to 100000 (given: 1.5)"),
+    ({"adapter": {"rank": "many"}}, "adapter.rank", "expected a whole number from 1 to 100000 (given: 'many')"),
+    ({"adapter": {"rank": None}}, "adapter.rank", "expected a whole number from 1 to 100000 (given: nothing)"),
+    ({"adapter": {"kind": "loro"}}, "adapter.kind", f"expected one of: {', '.join(KINDS)} (given: 'loro')"),
+    ({"adapter": {"kind": None}}, "adapter.kind", f"expected one of: {', '.join(KINDS)} (given: 'None')"),
+    ({"adapter": {"kind": "lokr", "rank": 0}}, "adapter.rank", "expected a whole number from 1 to 100000 (given: 0)"),
+    ({"adapter": {"kind": "boft", "block_size": 1}}, "adapter.block_size", "expected a whole number from 2 to 4096 (given: 1)"),
+    ({"adapter": {"kind": "oft", "block_size": -1}}, "adapter.block_size", "expected a whole number from 0 to 4096 (given: -1)"),
+    ({"adapter": {"kind": "lokr", "lokr": 1}}, "adapter.lokr", "there is no such setting; adapter.tucker is one"),
+    ({"adapter": {"kind": "ia3", "blocks": 4}}, "adapter.blocks", "ia3 has no such setting; these have it: oft"),
+    ({"adapter": {"blocks": 4}}, "adapter.blocks", "lora has no such setting; these have it: oft"),
+    ({"adapter": {"rules": ["x"]}}, "adapter.rules", "'x' is not of the form `pattern: off` or `pattern: algorithm field=value`"),
+    ({"dataset": {"character": 1}}, "dataset.character", "there is no such setting"),
     ({"training": {"max_steps": 0}}, "training.max_steps", "expected a whole number from 1 to 1000000, or nothing (given: 0)"),
     ({"training": {"learning_rate": -1}}, "training.learning_rate", "expected a number from 0 to 10 (given: -1)"),
     ({"training": {"learning_rate": float("nan")}}, "training.learning_rate", "expected a number from 0 to 10 (given: nan)"),
@@ -138,8 +149,9 @@ def values(path: str, low: float | None, high: float | None, kind: type, choices
     return strategies[kind]
 
 
-LEAVES = {f.path: values(f.path, f.minimum, f.maximum, f.type, f.choices) for f in fields(TrainConfig) if f.path != "version"}
-flat = st.fixed_dictionaries({}, optional={path: value for path, value in LEAVES.items() if path != "training.epochs"})
+SPECIAL = ("version", "training.epochs", "adapter.kind", "adapter.rules", "adapter.initial")
+LEAVES = {f.path: values(f.path, f.minimum, f.maximum, f.type, f.choices) for f in fields(TrainConfig) if f.belongs_to("lora")}
+flat = st.fixed_dictionaries({}, optional={path: value for path, value in LEAVES.items() if path not in SPECIAL})
 
 
 @given(flat)
@@ -218,16 +230,27 @@ def test_merge_goes_section_by_section_and_leaves_both_sides_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("base", "over", "merged"),
+    ("base", "over", "laid"),
     [
         ({"kind": "lora", "rank": 4}, {"kind": "lora", "alpha": 1}, {"kind": "lora", "rank": 4, "alpha": 1}),
         ({"kind": "lora", "rank": 4}, {"alpha": 1}, {"kind": "lora", "rank": 4, "alpha": 1}),
-        ({"kind": "lora", "rank": 4}, {"kind": "loha", "alpha": 1}, {"kind": "loha", "alpha": 1}),
+        ({"kind": "lora", "rank": 4, "dropout": 0.1}, {"kind": "loha", "alpha": 1}, {"kind": "loha", "rank": 4, "alpha": 1}),
+        ({"rank": 4, "freeze_down": True}, {"kind": "ia3"}, {"kind": "ia3"}),
         ({"rank": 4}, {"kind": "lora", "alpha": 1}, {"rank": 4, "kind": "lora", "alpha": 1}),
+        ({"kind": "oft", "block_size": 4, "blocks": 2}, {"kind": "boft"}, {"kind": "boft", "block_size": 4}),
     ],
 )
-def test_a_section_of_another_kind_starts_afresh(base: dict, over: dict, merged: dict) -> None:
-    assert merge({"adapter": base}, {"adapter": over}) == {"adapter": merged}
+def test_a_section_of_another_kind_keeps_what_that_kind_has_too(base: dict, over: dict, laid: dict) -> None:
+    before = copy.deepcopy(base)
+    assert lay_over(TrainConfig, {"adapter": base, "model": {}}, {"adapter": over}) == {"adapter": laid, "model": {}}
+    assert base == before
+    validate(TrainConfig, {"adapter": laid})
+
+
+def test_the_algorithm_of_a_preset_can_be_changed() -> None:
+    config = load(TrainConfig, preset_path("starter/character"), parse_settings(["adapter.kind=lokr"]))
+    assert (config.adapter.kind, config.adapter.rank) == ("lokr", 8)  # type: ignore[union-attr]
+    assert load(TrainConfig, preset_path("sd1/style"), parse_settings(["adapter.kind=ia3"])).adapter.kind == "ia3"
 
 
 def test_set_reads_values_as_the_file_does() -> None:

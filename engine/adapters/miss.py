@@ -1,0 +1,55 @@
+"""MiSS, earlier Bone: the input is cut into shards of `rank` numbers, which all share one matrix.
+
+Kang and Yin 2024, "MiSS: Matrix Shard Sharing" (arXiv 2409.15371): the
+shards are added up and the sum goes through D, (rank, out). With E, (rank, in), the identity repeated as often as it fits, this
+is a LoRA whose down is fixed, dW = s D^T E, and that is what is saved. D and the shards are as in PEFT's `MissLayer` in its
+standard mode, the last shard cut short where `rank` does not divide the input; PEFT has no scale, which is alpha = rank here.
+What a convolution sees counts as in * k * k numbers, as its weight lies in memory.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engine.adapters.base import LayerShape
+from engine.adapters.layers import Base
+from engine.adapters.thin import Thin, thin_common, thin_rank, thin_sizes
+from engine.config.adapter import MissOptions
+
+
+class Miss(Thin):
+    """`miss_block` is D, (rank, out)."""
+
+    def __init__(self, shape: LayerShape, rank: int, scale: float, **common: float) -> None:
+        super().__init__(**common)
+        self.miss_block = nn.Parameter(torch.zeros(rank, shape.outputs))
+        self.sizes, self.scale = thin_sizes(shape, rank), scale
+
+    @classmethod
+    def create(cls, shape: LayerShape, base: Base, options: MissOptions, generator: torch.Generator) -> Self:
+        rank, scale = thin_rank(shape, options)
+        inputs = torch.Size(shape.weight[1:]).numel()
+        if rank > inputs:
+            raise ValueError(f"rank {rank} is more than its {inputs} inputs")
+        return cls(shape, rank, scale, **thin_common(options))
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        rank, *inputs = self.sizes[0]
+        shards = torch.arange(torch.Size(inputs).numel(), device=self.miss_block.device) % rank
+        down = F.one_hot(shards, rank).T.reshape(self.sizes[0]).to(self.miss_block)
+        return down, self.up().view(self.sizes[1])
+
+    def up(self) -> Tensor:
+        return self.miss_block.T * self.scale
+
+    def through(self, x: Tensor, layer: nn.Module) -> Tensor:
+        """Where the inputs lie side by side, shards are added up instead of multiplied by zeros and ones."""
+        if isinstance(layer, nn.Conv2d):
+            return super().through(x, layer)
+        rank = len(self.miss_block)
+        shards = F.pad(x.to(self.miss_block.dtype), (0, -x.shape[-1] % rank)).unflatten(-1, (-1, rank))
+        return F.linear(shards.sum(-2), self.up())

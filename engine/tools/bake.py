@@ -1,0 +1,129 @@
+"""Adapters written into a checkpoint for good: W + sum of weight * change, added in float32 and rounded once.
+
+The new checkpoint has the layout of the old one, a single file or a folder; what no adapter touches is copied bit for bit. It
+draws what the base draws with the adapters applied at these weights.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from engine.adapters.network import Network
+from engine.config.tools import BakeOptions
+from engine.formats.safetensors_copy import copy_safetensors
+from engine.formats.safetensors_header import read_header
+from engine.tools.bench import Bench, Report
+from engine.tools.checkpoint import Checkpoint, LayerTensors
+from engine.workspace import atomic_write, sync_folder
+
+STALE = (".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx", ".pb")
+"""Other programs' weights in a folder: they would still be the old ones."""
+
+Term = tuple[Network, str, float]
+"""Network, its module, and the weight."""
+
+
+def bake(options: BakeOptions, bench: Bench) -> Report:
+    """The report has modules matched and in all per file, and `tensors` changed.
+
+    Raises:
+        AdapterError: a file does not fit the model. ModelError: `model.not_finite`.
+    """
+    checkpoint = bench.checkpoint()
+    assert checkpoint
+    terms: defaultdict[tuple[str, str], list[Term]] = defaultdict(list)
+    matches = []
+    for file, (_, weight) in zip(bench.adapters(), bench.plan.files, strict=True):
+        network = Network.from_file(file, checkpoint.components).eval()
+        matches.append({
+            "file": file.path.stem, "matched": network.match.matched, "total": network.match.total,
+            "unmatched": list(network.match.unmatched[:20]),
+        })  # fmt: skip
+        for name, ref in network.refs.items():
+            terms[ref.component, ref.path].append((network, name, weight))
+    changed = _changed_tensors(checkpoint, terms)
+    about = {
+        "modelspec.title": bench.out.stem,
+        "modelspec.merged_from": ", ".join(p.stem for p in (checkpoint.location, *(f for f, _ in bench.plan.files))),
+    }
+    if checkpoint.location.is_dir():
+        _bake_folder(checkpoint.location, bench, changed)
+    else:
+        metadata = {
+            key: value for key, value in read_header(checkpoint.location).metadata.items() if not key.startswith("modelspec.hash")
+        }
+        copy_safetensors(checkpoint.location, bench.out, {**metadata, **about}, changed[checkpoint.location], bench.on_progress)
+    return {"files": matches, "layers": len(terms), "tensors": sum(map(len, changed.values()))}
+
+
+def _changed_tensors(
+    checkpoint: Checkpoint, terms: dict[tuple[str, str], list[Term]]
+) -> defaultdict[Path, dict[str, Callable[[Tensor], Tensor]]]:
+    """File -> tensor in it -> what makes the new tensor of the old."""
+    changed: defaultdict[Path, dict[str, Callable[[Tensor], Tensor]]] = defaultdict(dict)
+    for (component, path), own in terms.items():
+        layer = checkpoint.layer(component, path)
+        for name in layer:
+            for place in checkpoint.places[component, f"{path}.{name}"]:
+                changed[place.file][place.key] = _Adding(layer, name, own)
+    return changed
+
+
+class _Adding:
+    """Adds the changes of a layer to one of its tensors. Made when it is called, so that few are in memory at a time."""
+
+    def __init__(self, layer: LayerTensors, name: str, terms: list[Term]) -> None:
+        self.layer, self.name, self.terms = layer, name, terms
+
+    @torch.no_grad()
+    def __call__(self, old: Tensor) -> Tensor:
+        deltas = [weight * delta for network, module, weight in self.terms if (delta := self._delta(network, module)) is not None]
+        return old.float() + sum(deltas[1:], deltas[0]).view(old.shape) if deltas else old
+
+    def _delta(self, network: Network, module: str) -> Tensor | None:
+        return network.adapters[module].deltas(self.layer).get(self.name)  # type: ignore[operator]
+
+
+def _bake_folder(source: Path, bench: Bench, changed: dict[Path, dict[str, Callable[[Tensor], Tensor]]]) -> None:
+    """A folder like `source`, complete in a hidden place first, then renamed."""
+    out = bench.out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{out.name[:20]}.", suffix=".tmp", dir=out.parent))
+    files = [file for file in sorted(source.rglob("*")) if file.is_file() and _belongs(file, source)]
+    files.sort(key=lambda file: file.name == "model_index.json")  # last: it is what makes the folder a model
+    total = sum(len(read_header(file).tensors) for file in files if file in changed)
+    done = 0
+    try:
+        for file in files:
+            target = staging / file.relative_to(source)
+            if file in changed:
+                before = done
+
+                def count(part: int, of: int, before: int = before) -> None:
+                    bench.on_progress(before + part, total)
+
+                copy_safetensors(file, target, read_header(file).metadata, changed[file], count)
+                done += len(read_header(file).tensors)
+            else:
+                with atomic_write(target) as out_stream, file.open("rb") as stream:
+                    shutil.copyfileobj(stream, out_stream)
+        staging.chmod(0o755)
+        staging.rename(out)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    sync_folder(out.parent)
+
+
+def _belongs(file: Path, folder: Path) -> bool:
+    """Whether a file is part of the diffusers model; a single-file checkpoint beside the folders is not."""
+    path = file.relative_to(folder)
+    hidden = any(part.startswith(".") for part in path.parts)
+    return not hidden and file.suffix not in STALE and not (len(path.parts) == 1 and file.suffix == ".safetensors")

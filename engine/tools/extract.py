@@ -1,0 +1,120 @@
+"""A LoRA of the difference between a base model and one that was trained from it.
+
+Layer by layer the difference of the weights, in float32, is cut to its leading singular vectors: a fixed number, or as many as
+a mode asks for (LyCORIS' names: `ratio` of the largest, `quantile` of their sum, `threshold`). Layers without a difference are
+left out. What LoRA cannot hold, biases, normalisation and embeddings, is counted in the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from engine.adapters.base import LayerShape
+from engine.config.tools import ExtractOptions
+from engine.errors import ModelError
+from engine.families.sd_layers import text_layers, unet_layers
+from engine.formats.hashes import model_hashes
+from engine.formats.names import disk_names
+from engine.tools.bench import Bench, Builder, Report, chosen_dtype
+from engine.tools.change import Change
+from engine.tools.checkpoint import Checkpoint
+from engine.tools.spectrum import Spectrum, above_ratio, above_threshold, share_of_sum
+
+LAYERS = {"text_encoder": text_layers, "unet": unet_layers}
+MODES: dict[str, Callable[[Tensor, float], int]] = {
+    "fixed": lambda values, limit: len(values),
+    "ratio": above_ratio,
+    "quantile": share_of_sum,
+    "threshold": above_threshold,
+}
+"""Mode -> from singular values (descending) and limit the number of ranks that it asks for."""
+
+
+def extract(options: ExtractOptions, bench: Bench) -> Report:
+    """The report has `left_out`: the share of the whole difference (Frobenius norm) that LoRA cannot hold or was not asked to;
+    `unchanged`: layers without a difference.
+
+    Raises:
+        ModelError: `tool.models_differ`, `tool.models_equal`.
+    """
+    base, tuned = bench.checkpoint(), bench.checkpoint("tuned")
+    assert base and tuned
+    _check_same_make(base, tuned)
+    layers = _layers(base, options)
+    builder, held, unchanged = None, 0.0, 0
+    first = next(iter(base.places))
+    builder = Builder(chosen_dtype(options.precision, [base.tensor(*first), tuned.tensor(*first)]))
+    for name in bench.watch(list(layers)):
+        component, path = layers[name]
+        exact = layer_difference(base, tuned, component, path)
+        held += exact.norm() ** 2
+        if exact.whole["weight"].any():
+            builder.add(name, cut_to(exact, exact.spectrum(), options), exact)
+        else:
+            unchanged += 1
+    if not builder.tensors:
+        raise ModelError(
+            "tool.models_equal", "The two models have no difference that LoRA could hold.", "A model that was trained from the other.",
+            "Choose another pair.", field="tool.tuned",
+        )  # fmt: skip
+    builder.save(bench.out, _metadata(base, bench))
+    whole = sum(_difference(base, tuned, *place) ** 2 for place in base.places)
+    return {**builder.report(), "unchanged": unchanged, "left_out": max(0.0, 1 - held / whole) ** 0.5}
+
+
+def _layers(base: Checkpoint, options: ExtractOptions) -> dict[str, tuple[str, str]]:
+    """Name on disk -> component and path of the layers asked for."""
+    groups = ("attention", "mlp", *(("convolution", "other") if options.convolutions else ()))
+    found = {}
+    for component, listed in LAYERS.items():
+        if component == "text_encoder" and not options.text_encoder:
+            continue
+        paths = [layer.path for layer in listed(base.components[component]) if layer.group in groups]
+        found |= {name: (component, path) for path, name in disk_names(component, paths).items()}  # type: ignore[arg-type]
+    return found
+
+
+@torch.no_grad()
+def layer_difference(base: Checkpoint, tuned: Checkpoint, component: str, path: str) -> Change:
+    """tuned - base of a layer's weight, float32."""
+    key = f"{path}.weight"
+    delta = tuned.tensor(component, key).float() - base.tensor(component, key).float()
+    return Change(LayerShape.of(base.components[component].get_submodule(path)).weight, whole={"weight": delta})
+
+
+def cut_to(change: Change, spectrum: Spectrum, options: ExtractOptions) -> Change:
+    """The change at the rank that the options give it."""
+    rank = options.conv_rank if change.spatial and options.conv_rank else options.rank
+    limit = options.conv_limit if change.spatial and options.conv_limit else options.limit
+    return Change(change.size, *spectrum.cut(min(rank, MODES[options.mode](spectrum.values, limit))))
+
+
+def _difference(base: Checkpoint, tuned: Checkpoint, component: str, key: str) -> float:
+    return float((tuned.tensor(component, key).float() - base.tensor(component, key).float()).double().norm())
+
+
+def _check_same_make(base: Checkpoint, tuned: Checkpoint) -> None:
+    shapes = [
+        {(component, key): tuple(p.shape) for component, part in each.components.items() for key, p in part.named_parameters()}
+        for each in (base, tuned)
+    ]
+    if shapes[0] != shapes[1]:
+        differing = next(place for place in {**shapes[0], **shapes[1]} if shapes[0].get(place) != shapes[1].get(place))
+        raise ModelError(
+            "tool.models_differ", f"The two models have different layers, for example {'.'.join(differing)}.",
+            "A model that was trained from the other.", "Choose two models of one family.",
+            tensor=".".join(differing), field="tool.tuned",
+        )  # fmt: skip
+
+
+def _metadata(base: Checkpoint, bench: Bench) -> dict[str, str]:
+    hashes = model_hashes(base.location)
+    return {
+        "ss_base_model_version": "sd_v1", "ss_v2": "False", "ss_sd_model_name": base.location.name, "ss_sd_model_hash": hashes.old,
+        "ss_new_sd_model_hash": hashes.sha256, "ss_network_args": "None", "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": "stable-diffusion-v1/lora", "modelspec.implementation": "diffusers",
+        "modelspec.title": bench.out.stem,
+    }  # fmt: skip
