@@ -51,8 +51,11 @@ def _connect(page: gr.Blocks, tabs: gr.Tabs, heads: tuple, parts: tuple) -> None
     generate_tab.select(*refresh, **quiet)
     train.panel.ticked.then(*refresh, **quiet)  # after it, so that the look that sees the end also finds the new file
     runs_tab.select(history.refresh, history.refresh_inputs, history.refresh_outputs, **quiet)
-    library_tab.select(shelf.refresh, None, shelf.refresh_outputs, **quiet)
+    library_tab.select(shelf.refresh, shelf.refresh_inputs, shelf.refresh_outputs, **quiet)
     settings_tab.select(choices.fill, None, choices.fill_outputs, **quiet)
+    shelf.try_it.click(shelf.try_adapter, shelf.chosen, pictures.try_outputs, **quiet).then(
+        lambda: gr.Tabs(selected="generate"), None, tabs, **quiet
+    )
     for panel in (train.panel, history.panel):
         panel.try_it.click(pictures.try_run, panel.job, pictures.try_outputs, **quiet).then(
             lambda: gr.Tabs(selected="generate"), None, tabs, **quiet

@@ -25,6 +25,8 @@ Model = TypeVar("Model", bound=BaseModel)
 HIDDEN = ("version",)
 """Fields that nobody sets by hand."""
 INVALID = "field-invalid"
+PRESS = "(...given) => { given[0] = window.atelier.press(); return given; }"
+"""One id for one press: a double click carries the same id twice, and the queue knows it."""
 
 
 def keyed(model: type[BaseModel]) -> dict[str, Field]:
@@ -241,7 +243,7 @@ def _build(field: Field, scope: str, options: dict[str, Any]) -> Any:
     if field.choices:
         names = [(label(key) if (key := choice_key(scope, field, word)) else str(word), word) for word in field.choices]
         return gr.Dropdown(**{"choices": names, "filterable": len(names) > 12, **options})
-    if field.ui.widget in ("model", "dataset"):
+    if field.ui.widget in ("model", "dataset", "adapter"):
         return gr.Dropdown(**{"choices": [], "allow_custom_value": True, **options})
     if field.type is bool:
         return gr.Checkbox(**options)

@@ -2,7 +2,8 @@
 
 Bini et al. 2025, "DeLoRA: Decoupling Angles and Strength in Low-rank Adaptation", as PEFT has it:
 dW = s (lambda / r) B diag(1 / (|b_i| |a_i|)) A diag(w), with w the norms of the base weight's columns, taken once at the start.
-B begins at zero, where norms count as 1e-4. PEFT has no scale s, which is alpha = rank here. On convolutions a column is one
+B begins at zero, where norms count as 1e-4; since only its direction counts from there on, the first step already goes to the
+bound, however small the learning rate. PEFT has no scale s, which is alpha = rank here. On convolutions a column is one
 of the in * k * k numbers that an output sees. The finished adapter is a plain LoRA and saved as one.
 """
 

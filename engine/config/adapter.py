@@ -79,6 +79,18 @@ class ThinOptions(ConvolutionOptions):
     """Divide alpha by the rank (LoRA) or by its square root (rsLoRA), which lets high ranks learn."""
 
 
+class ExportedOptions(LayerOptions):
+    """Algorithms that are saved as plain LoRA and cannot be found again in it."""
+
+    @model_validator(mode="after")
+    def _begins_afresh(self) -> Self:
+        if self.start_from:
+            raise ValueError(
+                "A finished adapter of this kind is a plain LoRA: set kind to lora to go on from it, or empty start_from."
+            )
+        return self
+
+
 class LoraOptions(ThinOptions, BoundedOptions):
     """Low-rank adaptation. With `conv_rank` 0 this is LoRA-LierLa, otherwise LoRA-C3Lier (LoCon)."""
 
@@ -105,6 +117,8 @@ class LoraOptions(ThinOptions, BoundedOptions):
             raise ValueError(f"{self.initial} trains both factors: turn freeze_down off, or set initial to kaiming.")
         if self.initial in ("pissa", "olora") and self.max_norm:
             raise ValueError(f"The change of {self.initial} cannot be scaled down: set max_norm to 0, or initial to kaiming.")
+        if self.initial in ("pissa", "olora") and self.start_from:
+            raise ValueError(f"{self.initial} begins from the base weight: empty start_from, or set initial to kaiming.")
         return self
 
 
@@ -151,7 +165,7 @@ class ArdLoraOptions(ThinOptions, BoundedOptions):
     """Learning rate of the ranks, as a multiple of the learning rate."""
 
 
-class TloraOptions(ThinOptions):
+class TloraOptions(ThinOptions, ExportedOptions):
     """LoRA with less rank where there is more noise (T-LoRA), against overfitting on a few pictures."""
 
     kind: Literal["tlora"] = "tlora"
@@ -168,14 +182,14 @@ class TloraOptions(ThinOptions):
         return self
 
 
-class VeraOptions(BoundedOptions):
+class VeraOptions(BoundedOptions, ExportedOptions):
     """Two vectors per layer around frozen random factors (VeRA)."""
 
     kind: Literal["vera"] = "vera"
     """The algorithm of the adapter."""
 
 
-class MissOptions(RankOptions):
+class MissOptions(RankOptions, ExportedOptions):
     """One matrix shared by all shards of the input (MiSS, earlier Bone); fast, saved as plain LoRA."""
 
     kind: Literal["miss"] = "miss"
@@ -189,7 +203,7 @@ class HiraOptions(ConvolutionOptions):
     """The algorithm of the adapter."""
 
 
-class DeloraOptions(BoundedOptions):
+class DeloraOptions(BoundedOptions, ExportedOptions):
     """Directions of bounded strength (DeLoRA): robust against a learning rate that is too high."""
 
     kind: Literal["delora"] = "delora"

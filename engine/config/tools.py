@@ -53,7 +53,7 @@ class FilesOptions(Section):
 
 class BaseOptions(Section):
     model: Annotated[str, Ui(level="basic", widget="model")] = ""
-    """The base model. Looking, merging and comparing do without it for plain LoRA, LoHa and LoKr; DoRA, OFT and others depend on its weights."""
+    """The base model. Looking, merging and comparing do without one for plain LoRA; what DoRA, LoHa, OFT and others do depends on it."""
 
 
 class PrecisionOptions(Section):

@@ -92,7 +92,7 @@ def kohya_metadata(facts: RunFacts) -> dict[str, str]:
         "training_finished_at": facts.finished_at,
         "output_name": facts.name,
         "base_model_version": facts.base_version,
-        "sd_model_name": _last_part(facts.base_name),
+        "sd_model_name": last_part(facts.base_name),
         "sd_model_hash": facts.base_hash,
         "new_sd_model_hash": facts.base_sha256,
         "training_comment": facts.comment,
@@ -103,13 +103,13 @@ def kohya_metadata(facts: RunFacts) -> dict[str, str]:
         "resolution": f"{facts.resolution[0]},{facts.resolution[1]}",
         "min_bucket_reso": facts.min_bucket,
         "max_bucket_reso": facts.max_bucket,
-        "dataset_dirs": _json(_by_last_part(facts.dataset_dirs)),
-        "reg_dataset_dirs": _json(_by_last_part(facts.reg_dataset_dirs)),
-        "tag_frequency": _json(_by_last_part(facts.tag_frequency)),
+        "dataset_dirs": _json(_bylast_part(facts.dataset_dirs)),
+        "reg_dataset_dirs": _json(_bylast_part(facts.reg_dataset_dirs)),
+        "tag_frequency": _json(_bylast_part(facts.tag_frequency)),
         "bucket_info": _json(facts.bucket_info) if facts.bucket_info else None,
     }
     vae = (
-        {"vae_name": _last_part(facts.vae_name), "vae_hash": facts.vae_hash, "new_vae_hash": facts.vae_sha256}
+        {"vae_name": last_part(facts.vae_name), "vae_hash": facts.vae_hash, "new_vae_hash": facts.vae_sha256}
         if facts.vae_name
         else {}
     )
@@ -139,6 +139,8 @@ def modelspec_metadata(facts: RunFacts) -> dict[str, str]:
         "license": facts.license,
         "tags": facts.tags,
         "usage_hint": facts.usage_hint,
+        "merged_from": facts.merged_from,
+        "thumbnail": facts.thumbnail,
     }
     return {f"modelspec.{name}": value for name, value in card.items() if value}
 
@@ -161,12 +163,13 @@ def tag_frequency(captions: Mapping[str, Iterable[str]]) -> dict[str, dict[str, 
     return table
 
 
-def _last_part(path: str | None) -> str | None:
+def last_part(path: str | None) -> str | None:
+    """What a path of any system ends in."""
     return path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] if path else path
 
 
-def _by_last_part(table: dict[str, dict]) -> dict[str, dict]:
-    return {_last_part(name) or name: value for name, value in table.items()}
+def _bylast_part(table: dict[str, dict]) -> dict[str, dict]:
+    return {last_part(name) or name: value for name, value in table.items()}
 
 
 def _json(value: object) -> str:

@@ -101,6 +101,17 @@ class NameIndex:
         return {name: ref for name, ref in found.items() if ref}, [name for name, ref in found.items() if not ref]
 
 
+def kohya_name(name: str) -> str:
+    """A module's name as Kohya's trainer writes it, as far as that can be told without the model: block names stay as they are."""
+    flat = name.replace(".", "_")
+    if flat.startswith("lora_"):
+        return flat
+    flat = flat.removeprefix("base_model_model_")
+    prefix, components = next((start, of) for start, of in READ_PREFIXES if flat.startswith(start))
+    component = components[0] if len(components) == 1 else "text_encoder" if "_self_attn_" in flat or "_mlp_fc" in flat else "unet"
+    return _WRITTEN_PREFIXES[component] + without_wrappers(flat.removeprefix(prefix))
+
+
 def without_wrappers(flat: str) -> str:
     """Drop the levels that wrappers put into a path: PEFT's, transformers 4's, and diffusers' attention processors."""
     flat = flat.removeprefix("base_model_model_").removeprefix("text_model_")

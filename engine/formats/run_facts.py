@@ -13,6 +13,7 @@ class RunFacts:
         name: the adapter's name, without ending.
         base_version: Kohya's word for the family: "sd_v1", "sd_v2", "sd_v2_v", "sdxl_base_v1-0".
         base_name: file or folder name of the checkpoint; a path is reduced to its last part.
+        network_dim, network_alpha: "Dynamic" where modules differ.
         network_args: options of the algorithm (`conv_dim`, `conv_alpha`, ...).
         optimizer: `module.Class(argument=value,...)`.
         started_at, finished_at: seconds since 1970.
@@ -23,6 +24,8 @@ class RunFacts:
         num_train_images: pictures times repeats, per epoch.
         prediction_type: "epsilon" or "v"; None for flow matching.
         vae_name, vae_hash, vae_sha256: of a VAE put in place of the checkpoint's own.
+        merged_from: names of the adapters it was merged from, with commas.
+        thumbnail: cover picture as a data URL, see `engine.formats.cover`.
         extra: further `ss_*` values, names without the prefix.
     """
 
@@ -38,8 +41,8 @@ class RunFacts:
     vae_sha256: str | None = None
 
     network_module: str = "networks.lora"
-    network_dim: int | None = None
-    network_alpha: float | None = None
+    network_dim: int | str | None = None
+    network_alpha: float | str | None = None
     network_dropout: float | None = None
     network_args: dict[str, object] = field(default_factory=dict)
     scale_weight_norms: float | None = None
@@ -118,5 +121,7 @@ class RunFacts:
     license: str = ""
     tags: str = ""
     usage_hint: str = ""
+    merged_from: str = ""
+    thumbnail: str = ""
     comment: str | None = None
     extra: dict[str, object] = field(default_factory=dict)

@@ -5,9 +5,11 @@ They check everything first, so that what enters the queue can be carried out. T
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from engine.config.generate import GenerateConfig
+from engine.config.tools import ToolConfig
 from engine.config.train import TrainConfig
 from engine.errors import JobError
 from engine.jobs import run_folder
@@ -18,6 +20,7 @@ from engine.jobs.store import name_taken, new_id, open_store
 from engine.jobs.supervisor import wake
 from engine.library import find_model
 from engine.preflight import preflight
+from engine.tools.plan import Plan, changes_its_file, default_name, plan
 from engine.workspace import Workspace, check_name
 
 SHOWN_PROMPT = 60
@@ -72,6 +75,53 @@ def start_generation(config: GenerateConfig, workspace: Workspace, press_id: str
     return job
 
 
+def start_tool(config: ToolConfig, workspace: Workspace, press_id: str | None = None) -> Job:
+    """Queue the use of a tool. The same `press_id` gives the same job.
+
+    Raises:
+        EngineError: what `plan` raises; `output.name_taken` with a free name as `values["suggestion"]`.
+    """
+    store = open_store(workspace.database)
+    if press_id and (made := store.by_press(press_id)):
+        return made
+    config = config.model_copy(deep=True)
+    found = plan(config, workspace)
+    _name_paths(config, found, workspace)
+    if found.out and not changes_its_file(config):
+        config.output.name = _tool_name(config, found, workspace)
+    job = store.add("tool", config.model_dump(mode="json"), config.output.name or found.files[0][0].stem, press_id)
+    wake(workspace)
+    return job
+
+
+def _name_paths(config: ToolConfig, found: Plan, workspace: Workspace) -> None:
+    """Name files and models so that a process in another folder finds them."""
+    tool = config.tool
+    if hasattr(tool, "files"):
+        tool.files = [f"{path}:{weight!r}" for path, weight in found.files]
+    for field, (path, _) in zip(("file", "other"), found.files, strict=False):
+        if hasattr(tool, field):
+            setattr(tool, field, str(path))
+    for field in found.models:
+        setattr(tool, field, _model_anywhere(getattr(tool, field), workspace))
+    if hasattr(tool, "embeddings"):
+        tool.embeddings = [str(path) for path in found.embeddings.values()]
+    if found.cover and hasattr(tool, "cover"):
+        tool.cover = str(found.cover)
+
+
+def _tool_name(config: ToolConfig, found: Plan, workspace: Workspace) -> str:
+    """The name of what a tool makes: as typed, or a free one that says what was done to what."""
+    taken = model_taken if config.tool.kind == "bake" else is_taken
+    name = check_name(config.output.name or default_name(config, found.files))
+    if not taken(name, workspace):
+        return name
+    suggestion = free_name(name, workspace, taken)
+    if config.output.name:
+        raise name_taken(name, suggestion)
+    return suggestion
+
+
 def stop(job: Job, workspace: Workspace) -> Job:
     """Ask a run to save and stop; it can be resumed. One that waits in the queue is taken out of it. Pictures are cancelled."""
     job = open_store(workspace.database).ask(job.id, "stop")
@@ -106,16 +156,23 @@ def pictures(job: Job, workspace: Workspace) -> list[ResultPicture]:
 
 
 def is_taken(name: str, workspace: Workspace) -> bool:
-    """Whether a LoRA or a live run has this name, upper and lower case being one."""
-    runs = open_store(workspace.database).list(limit=-1, states=LIVE, kinds=("train",))
+    """Whether a LoRA, a live run or a live tool has this name, upper and lower case being one."""
+    runs = open_store(workspace.database).list(limit=-1, states=LIVE, kinds=("train", "tool"))
     files = (file.stem for file in workspace.loras.glob("*.safetensors"))
     return name.casefold() in {each.casefold() for each in (*(run.name for run in runs), *files)}
 
 
-def free_name(name: str, workspace: Workspace) -> str:
+def model_taken(name: str, workspace: Workspace) -> bool:
+    """Whether a base model in the workspace, or one that is being made, has this name."""
+    made = open_store(workspace.database).list(limit=-1, states=LIVE, kinds=("tool",))
+    files = (path.name.removesuffix(".safetensors") for path in workspace.checkpoint_folders[0].glob("*"))
+    return name.casefold() in {each.casefold() for each in (*(job.name for job in made), *files)}
+
+
+def free_name(name: str, workspace: Workspace, taken: Callable[[str, Workspace], bool] = is_taken) -> str:
     """A name like this one that nobody has: name-v2, name-v3, ..."""
     number = 2
-    while is_taken(f"{name}-v{number}", workspace):
+    while taken(f"{name}-v{number}", workspace):
         number += 1
     return f"{name}-v{number}"
 

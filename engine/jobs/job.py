@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Kind = Literal["train", "generate"]
+Kind = Literal["train", "generate", "tool"]
 State = Literal["queued", "running", "pausing", "paused", "done", "failed", "cancelled", "lost"]
 STATES: tuple[str, ...] = get_args(State)
 
@@ -26,7 +26,7 @@ class Job:
         config: the whole config as plain data.
         folder: the run folder relative to the data folder, for training.
         error: `EngineError.to_dict` of why it failed, or was paused by something other than the user.
-        result: what came out: `file` of a training run, `pictures` of a generation.
+        result: what came out: `file` of a training run, `pictures` of a generation; of a tool `file` ("" for none) and `report`.
         request: "stop" or "cancel" when it was asked to end and has not yet.
         created, started, finished: s since the epoch; `started` is the begin of the present attempt.
         attempt: 1, and one more for each resume.

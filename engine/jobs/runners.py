@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from engine.config.generate import GenerateConfig
+from engine.config.tools import ToolConfig
 from engine.config.train import TrainConfig
 from engine.training.events import Event
 from engine.workspace import Workspace
@@ -51,6 +52,7 @@ class Runners(TypedDict):
     warm_up: Callable[[], None]
     train: Callable[[TrainConfig, Path, Workspace], Trainer]
     generate: Callable[[Workspace], Studio]
+    tool: Callable[[ToolConfig, Workspace, Progress], dict[str, Any]]
     let_go: Callable[[], None]
 
 
@@ -87,9 +89,15 @@ def generate(workspace: Workspace) -> Studio:
     return Studio(workspace, shelf())
 
 
+def tool(config: ToolConfig, workspace: Workspace, on_progress: Progress) -> dict[str, Any]:
+    from engine.tools.run import run
+
+    return run(config, workspace, on_progress)
+
+
 def let_go() -> None:
     """Free the model's memory."""
     shelf().clear()
 
 
-RUNNERS: Runners = {"warm_up": warm_up, "train": train, "generate": generate, "let_go": let_go}
+RUNNERS: Runners = {"warm_up": warm_up, "train": train, "generate": generate, "tool": tool, "let_go": let_go}

@@ -14,6 +14,7 @@ from engine.jobs.events import EventLog, RunView, take
 from engine.jobs.generating import make_pictures
 from engine.jobs.job import Job
 from engine.jobs.runners import Trainer
+from engine.jobs.tooling import use_tool
 from engine.library import find_model
 from engine.training.events import Done, Started, Stopped
 
@@ -59,6 +60,8 @@ def _drive(desk: Desk, job: Job, trainer: Trainer, log: EventLog) -> dict:
             trainer.stop()
         if in_training and not asked and not isinstance(event, Done | Stopped):
             serve_one(desk, job, trainer, elsewhere)
+            if waiting := desk.store.claim(desk.worker, ("tool",)):
+                use_tool(desk, waiting)
         in_training = in_training or isinstance(event, Started)
     if data.get("type") not in (Done.type, Stopped.type):
         raise RuntimeError("the trainer ended without saying how")

@@ -1,7 +1,7 @@
 """The process that computes: `python -m engine.jobs.worker --data-dir DIR`. One per data folder and device.
 
-It takes jobs one after the other, pictures before training; while a run trains, pictures for the same base are made between
-its steps. A job that fails ends alone. Knows no page: whoever wants something writes a row and sends a wake.
+It takes jobs one after the other, pictures first, then tools, then training; while a run trains, tools and pictures for the
+same base come in between its steps. A job that fails ends alone. Knows no page: whoever wants something writes a row and sends a wake.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ from pathlib import Path
 from engine.errors import EngineError, JobError
 from engine.jobs.desk import Desk
 from engine.jobs.generating import make_pictures
-from engine.jobs.job import Job
+from engine.jobs.job import Job, Kind
 from engine.jobs.lock import FileLock
 from engine.jobs.mailbox import Mailbox, obey_signals
 from engine.jobs.process import lives, this_process
 from engine.jobs.runners import RUNNERS, Runners, Studio
 from engine.jobs.store import JobStore
 from engine.jobs.supervisor import device_lock
+from engine.jobs.tooling import use_tool
 from engine.jobs.training import train
 from engine.workspace import Workspace
 
+ORDER: tuple[Kind, ...] = ("generate", "tool", "train")
+"""Pictures first, since somebody waits for them; tools take a minute, runs may take a day."""
 LOOK_SECONDS = 3.0
 """Between two looks into the queue when no wake comes."""
 IDLE_SECONDS = 30 * 60.0
@@ -59,15 +62,17 @@ class Worker:
             self.desk.mailbox.wait(LOOK_SECONDS)
 
     def claim(self) -> Job | None:
-        """The next job: pictures first, since somebody waits for them."""
+        """The next job, by `ORDER` of kinds and then by age."""
         store, worker = self.desk.store, self.desk.worker
-        return store.claim(worker, ("generate",)) or store.claim(worker, ("train",))
+        return next((job for kind in ORDER if (job := store.claim(worker, (kind,)))), None)
 
     def work(self, job: Job) -> None:
         """Work on one claimed job to its end."""
         if job.kind == "train":
             self.release()
             train(self.desk, job)
+        elif job.kind == "tool":
+            use_tool(self.desk, job)
         elif job.config.get("live_run"):  # it was queued while that run trained, and the run has ended since
             self.desk.finish(job, "failed", JobError(
                 "run.not_live", "The run is not training any more.", todo="Use its finished LoRA in the prompt: <lora:name:1>.",

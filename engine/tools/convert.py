@@ -9,7 +9,7 @@ from engine.config.tools import ConvertOptions
 from engine.errors import AdapterError
 from engine.formats.adapter_layout import BUNDLE
 from engine.formats.adapter_writer import write_adapter
-from engine.formats.kohya_names import kohya_tensors
+from engine.formats.kohya_tensors import kohya_tensors
 from engine.formats.peft_writer import peft_tensors
 from engine.tools.bench import Bench, Report, chosen_dtype, shared_metadata, weights_of
 

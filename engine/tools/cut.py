@@ -14,7 +14,7 @@ from torch import Tensor
 
 from engine.config.tools import CutOptions
 from engine.errors import AdapterError
-from engine.formats.kohya_names import kohya_names
+from engine.formats.kohya_tensors import kohya_names
 from engine.tools.bench import Bench, Builder, Report, shared_metadata, weights_of
 
 FACTORS = {"lora_down.weight", "lora_up.weight", "alpha"}

@@ -15,7 +15,7 @@ from engine.adapters.layers import Base
 from engine.adapters.network import Network, read_module
 from engine.errors import AdapterError
 from engine.formats.adapter_file import AdapterFile
-from engine.formats.kohya_names import kohya_names
+from engine.formats.kohya_tensors import kohya_names
 from engine.formats.suffixes import algorithm_of
 from engine.tools.change import Change, change_of
 from engine.tools.checkpoint import Checkpoint

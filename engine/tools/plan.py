@@ -147,13 +147,18 @@ def _out(config: ToolConfig, files: tuple, models: dict[str, Path | str], worksp
     kind, name = config.tool.kind, config.output.name.strip()
     if kind == "inspect":
         return None
-    if not name and kind in IN_PLACE:
+    if changes_its_file(config):
         return files[0][0]
     if kind != "bake":
         return workspace.loras / f"{check_name(name or default_name(config, files))}.safetensors"
     model = models["model"]
     ending = model.suffix if isinstance(model, Path) and model.is_file() else ""
     return workspace.checkpoint_folders[0] / f"{check_name(name or default_name(config, files))}{ending}"
+
+
+def changes_its_file(config: ToolConfig) -> bool:
+    """Whether the file itself is changed, and no new one made."""
+    return config.tool.kind in IN_PLACE and not config.output.name.strip()
 
 
 def default_name(config: ToolConfig, files: tuple[tuple[Path, float], ...]) -> str:

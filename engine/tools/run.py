@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.config.tools import ToolConfig
+from engine.errors import ConfigError
 from engine.tools.bake import bake
 from engine.tools.bench import Bench, Progress, Report
 from engine.tools.bundle import bundle
@@ -16,7 +17,7 @@ from engine.tools.edit import edit
 from engine.tools.extract import extract
 from engine.tools.inspect import inspect
 from engine.tools.merge import merge
-from engine.tools.plan import plan
+from engine.tools.plan import changes_its_file, plan
 from engine.tools.resize import resize
 from engine.workspace import Workspace
 
@@ -34,5 +35,10 @@ def run(config: ToolConfig, workspace: Workspace, on_progress: Progress = lambda
         EngineError: what `plan` and the tool raise. What `on_progress` raises ends the work; nothing half-done stays.
     """
     found = plan(config, workspace)
+    if found.out and found.out.exists() and not changes_its_file(config):
+        raise ConfigError(
+            "output.name_taken", f"output.name: the name {found.out.stem!r} is taken.", "A name that no other file has.",
+            "Choose another name.", field="output.name", name=found.out.stem, suggestion="",
+        )  # fmt: skip
     report = TOOLS[config.tool.kind](config.tool, Bench(found, on_progress))
     return {"file": found.out.name if found.out and found.out.exists() else "", "report": report}

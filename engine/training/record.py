@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.config.train import TrainConfig
 from engine.families.base import Family
 from engine.formats.hashes import model_hashes
-from engine.formats.metadata import kohya_metadata, modelspec_metadata, tag_frequency
+from engine.formats.metadata import kohya_metadata, last_part, modelspec_metadata, tag_frequency
 from engine.formats.run_facts import RunFacts
 from engine.preflight import Preflight
+from engine.training.network_facts import network_facts
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SETTINGS_KEY = "lora_atelier.settings"
+"""Metadata key of the run's own settings, JSON."""
 PREDICTION_NAMES = {"epsilon": "epsilon", "v_prediction": "v"}
 
 
 def metadata(
     config: TrainConfig, ahead: Preflight, model: Family, step: int, epoch: int, started: float, finished: float, session: int,
-    precision: str, name: str,
+    precision: str, name: str, tensors: Mapping[str, Tensor],
 ) -> dict[str, str]:  # fmt: skip
-    """`ss_*` and `modelspec.*` of a version saved after `step` steps.
+    """`ss_*`, `modelspec.*` and the run's own settings, of a version saved after `step` steps.
 
     Args:
         started, finished: seconds since 1970.
         name: of the file, without ending.
+        tensors: those of the file, by full name.
     """
     training, dataset, adapter = config.training, config.dataset, config.adapter
     plan, location = ahead.plan, ahead.model.location
@@ -36,10 +45,7 @@ def metadata(
         base_hash=hashes.old,
         base_sha256=hashes.sha256,
         prediction_type=PREDICTION_NAMES[model.prediction_type],
-        network_dim=adapter.rank,
-        network_alpha=adapter.alpha or adapter.rank,
-        network_dropout=adapter.dropout or None,
-        network_args=_network_args(adapter),
+        **network_facts(adapter, tensors),
         session_id=session,
         started_at=started,
         finished_at=finished,
@@ -61,6 +67,7 @@ def metadata(
         lr_scheduler=training.schedule if training.schedule == "cosine" else "constant_with_warmup",
         lr_warmup_steps=round(training.warmup * plan.steps),
         max_grad_norm=training.max_grad_norm,
+        cache_latents=training.cache_latents,
         clip_skip=training.clip_skip if training.clip_skip > 1 else None,
         resolution=(plan.resolution, plan.resolution),
         enable_bucket=dataset.enable_buckets,
@@ -77,19 +84,21 @@ def metadata(
         trigger=dataset.trigger.strip(),
         comment=config.output.comment or None,
     )
-    return {**kohya_metadata(facts), **modelspec_metadata(facts)}
+    return {**kohya_metadata(facts), **modelspec_metadata(facts), SETTINGS_KEY: json.dumps(settings(config), ensure_ascii=False)}
+
+
+def settings(config: TrainConfig) -> dict[str, Any]:
+    """The run's settings as they may be shown to everyone: of paths the last part only, and no sample prompts."""
+    told = config.model_dump(mode="json", exclude={"samples"})
+    for section, field in (("model", "path"), ("dataset", "folder"), ("adapter", "start_from")):
+        told[section][field] = last_part(told[section][field])
+    return told
 
 
 def _folder_name(concept: Any, ahead: Preflight) -> str:
     """Kohya's `repeats_name`, made up for a plain folder."""
     place = concept.pictures[0].path.parent.name if concept.pictures else concept.name
     return place if place.partition("_")[0].isdigit() else f"{concept.repeats}_{place}"
-
-
-def _network_args(adapter: Any) -> dict[str, object]:
-    if not adapter.conv_rank:
-        return {}
-    return {"conv_dim": str(adapter.conv_rank), "conv_alpha": str(adapter.conv_alpha or adapter.conv_rank)}
 
 
 def _bucket_info(ahead: Preflight) -> dict[str, object] | None:

@@ -258,7 +258,7 @@ class Trainer:
         }
         write_adapter(file, tensors, metadata(
             self.config, self.ahead, self.model, self.step, self._epoch(), self.started, time.time(), self.session,
-            MIXED[self.precision], file.stem,
+            MIXED[self.precision], file.stem, tensors,
         ))  # fmt: skip
 
     def sample_prompts(self) -> list[str]:

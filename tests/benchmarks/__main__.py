@@ -1,4 +1,9 @@
-"""`python -m tests.benchmarks startup|training|generation [--model starter|tiny] [--rounds N] [--json FILE]`."""
+"""`python -m tests.benchmarks NAME [--rounds N] [--json FILE]`.
+
+startup | training | generation [--model starter|tiny]
+adapters [--layers tiny|sd15] [--dtype fp32|bf16] [--only NAME ...]
+mascot [--only NAME ...] [--steps N] [--json FILE]     the table goes on from FILE
+"""
 
 from __future__ import annotations
 
@@ -15,27 +20,38 @@ os.environ |= {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
-BENCHMARKS = ("startup", "training", "generation")
+BENCHMARKS = ("startup", "training", "generation", "adapters", "mascot")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", choices=BENCHMARKS)
     parser.add_argument(
         "--model", choices=["starter", "tiny"], default="starter", help="tiny: random weights, to see that it runs"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="how often each measurement is made")
+    parser.add_argument("--layers", choices=["tiny", "sd15"], default="tiny", help="adapters: how large the layers are")
+    parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32", help="adapters: number format of the base")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="adapters, mascot: these algorithms only")
+    parser.add_argument("--steps", type=int, default=0, help="mascot: length of each run; 0 is the preset's")
+    parser.add_argument("--rounds", type=int, default=0, help="how often each measurement is made; 0 is 3, of adapters 30")
     parser.add_argument("--json", type=Path, help="also write the numbers there")
     options = parser.parse_args()
+    options.rounds = options.rounds or (30 if options.name == "adapters" else 3)
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
-        rows = import_module(f"tests.benchmarks.{options.name}").measure(options.model, options.rounds, Path(folder))
+        rows = import_module(f"tests.benchmarks.{options.name}").measure(options, Path(folder))
     from tests.benchmarks.report import machine, show, write
 
     on = machine()
-    show(f"{options.name} ({options.model})", rows, on)
+    show(f"{options.name} ({variant(options)})", rows, on)
     if options.json:
         write(options.json, options.name, rows, on)
+
+
+def variant(options: argparse.Namespace) -> str:
+    return f"{options.layers}, {options.dtype}" if options.name == "adapters" else options.model
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import torch
@@ -21,7 +22,8 @@ from tests.support.tiny import tiny_sd1
 STEPS = 20
 
 
-def measure(model: str, rounds: int, folder: Path) -> list[Row]:
+def measure(options: argparse.Namespace, folder: Path) -> list[Row]:
+    model, rounds = options.model, options.rounds
     workspace = Workspace(folder).prepare()
     if model == "tiny":
         tiny_sd1(workspace.root / "models" / "checkpoints" / "tiny")

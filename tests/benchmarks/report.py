@@ -23,12 +23,14 @@ class Row:
     Attributes:
         values: every single measurement, in the order in which they were made.
         goal: the most that is wanted, None where the number is for comparison only.
+        interval: where the true median lies with 95 % confidence, where there are enough values to say.
     """
 
     name: str
     values: tuple[float, ...]
     unit: str = "s"
     goal: float | None = None
+    interval: tuple[float, float] | None = None
 
     @property
     def median(self) -> float:
@@ -36,8 +38,9 @@ class Row:
 
     @property
     def spread(self) -> str:
-        """Lowest to highest."""
-        return f"{min(self.values):.3g} - {max(self.values):.3g}" if len(self.values) > 1 else ""
+        """Its interval, or lowest to highest."""
+        low, high = self.interval or (min(self.values), max(self.values))
+        return f"{low:.3g} - {high:.3g}" if len(self.values) > 1 else ""
 
 
 def timed(work: Callable[[], object]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
 import socket
 import subprocess
@@ -25,7 +26,8 @@ page.launch(server_port=int(sys.argv[1]), quiet=True)
 """
 
 
-def measure(model: str, rounds: int, folder: Path) -> list[Row]:
+def measure(options: argparse.Namespace, folder: Path) -> list[Row]:
+    rounds = options.rounds
     launch = [sys.executable, str(ROOT / "launch.py")]
     helps = [timed(lambda: subprocess.run([*launch, "--help"], capture_output=True, check=True)) for _ in range(rounds + 2)]
     ours, bare, memory = [], [], []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import time
 from pathlib import Path
@@ -24,7 +25,8 @@ WARM_UP, STEPS = 3, 20
 RESOLUTION = {"starter": 0, "tiny": 64}
 
 
-def measure(model: str, rounds: int, folder: Path) -> list[Row]:
+def measure(options: argparse.Namespace, folder: Path) -> list[Row]:
+    model, rounds = options.model, options.rounds
     workspace = Workspace(folder).prepare()
     if model == "tiny":
         tiny_sd1(workspace.root / "models" / "checkpoints" / "tiny")

@@ -18,9 +18,8 @@ from engine.jobs import actions
 from engine.jobs.job import Job
 from engine.jobs.store import JobStore
 from webui.context import Context, reported
-from webui.forms import Form
+from webui.forms import PRESS, Form
 from webui.i18n import label, t
-from webui.tabs.lora import PRESS
 from webui.widgets.adapter_cards import insertable
 from webui.widgets.html import text
 from webui.widgets.notices import empty, plain_problem, problem

@@ -19,7 +19,7 @@ from engine.preflight import Preflight, preflight, scan_dataset
 from engine.workspace import check_name
 from webui import presets
 from webui.context import Context, reported
-from webui.forms import Checked, Form
+from webui.forms import PRESS, Checked, Form
 from webui.i18n import label, t, table
 from webui.widgets.html import text
 from webui.widgets.notices import notices, plain_problem, problem
@@ -28,8 +28,6 @@ from webui.widgets.run_panel import RunPanel
 from webui.widgets.runs import RunReader
 
 SECTIONS = ("adapter", "training", "dataset", "samples", "output", "model")
-PRESS = "(...given) => { given[0] = window.atelier.press(); return given; }"
-"""One id for one press: a double click carries the same id twice, and the queue knows it."""
 Problems = dict[str | None, str]
 """What to say by field; None is the whole form."""
 RECENT_SECONDS = 3600

@@ -12,6 +12,7 @@ from engine.formats.summary import AdapterSummary
 from engine.library import AdapterCard
 from engine.workspace import Workspace
 from webui.i18n import explain, t, table
+from webui.widgets.adapter_detail import algorithm_words, span
 from webui.widgets.html import esc, tag, text
 from webui.widgets.notices import empty
 from webui.widgets.words import megabytes
@@ -62,18 +63,25 @@ def _base_badge(summary: AdapterSummary, base: str, language: str) -> str:
     return text("span", words, class_="badge warn" if other else "badge")
 
 
-def gallery(cards: Sequence[AdapterCard], language: str) -> str:
-    """Cards to look at."""
-    return tag("div", "".join(_card(card, language) for card in cards), class_="cards")
+def gallery(cards: Sequence[AdapterCard], names: Sequence[str], chosen: str, language: str) -> str:
+    """Cards to choose one from.
+
+    Args:
+        names: what a tag calls each of the cards.
+        chosen: the one that is shown in full.
+    """
+    drawn = "".join(_card(card, name, name == chosen, language) for card, name in zip(cards, names, strict=True))
+    return tag("div", drawn, class_="cards")
 
 
-def _card(card: AdapterCard, language: str) -> str:
+def _card(card: AdapterCard, name: str, chosen: bool, language: str) -> str:
     summary = card.summary
     if summary is None:
         told = explain(card.problem, language) if card.problem else None
-        return tag("article", text("h4", card.name) + text("p", told.text if told else "", class_="bad"), class_="card")
+        return tag("article", text("h4", name) + text("p", told.text if told else "", class_="bad"), class_="card")
     facts = [
-        t("text.card.rank", language, rank=", ".join(map(str, summary.ranks))) if summary.ranks else summary.algorithm,
+        algorithm_words(summary, language),
+        *([t("text.card.rank", language, rank=span(summary.ranks))] if summary.ranks else []),
         t("text.card.modules", language, count=sum(summary.modules.values())),
         *([t("text.card.pictures", language, count=summary.pictures)] if summary.pictures else []),
         megabytes(summary.size, language),
@@ -81,8 +89,11 @@ def _card(card: AdapterCard, language: str) -> str:
     ]
     trigger = summary.trigger[:SHOWN_TRIGGER]
     lines = [
-        tag("h4", esc(card.name) + _base_badge(summary, "", language)),
+        tag("h4", esc(name) + _base_badge(summary, "", language)),
         text("p", t("text.card.trigger", language, trigger=trigger) if trigger else t("text.card.no_trigger", language)),
         text("p", " · ".join(facts), class_="hint"),
     ]
-    return tag("article", "".join(lines), class_="card")
+    return tag(
+        "button", "".join(lines), type="button", class_="card chosen" if chosen else "card", data_adapter=name,
+        aria_pressed=str(chosen).lower(),
+    )  # fmt: skip
