@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from engine.adapters.adalora import Adalora
+from engine.adapters.ard_lora import ArdLora
 from engine.adapters.base import Adapter
 from engine.adapters.boft import Boft
 from engine.adapters.delora import Delora
@@ -30,6 +32,8 @@ ADAPTERS: dict[str, type[Adapter]] = {
     "full": Full,
     "norm": Norm,
     "dylora": Dylora,
+    "adalora": Adalora,
+    "ard_lora": ArdLora,
     "tlora": Tlora,
     "vera": Vera,
     "miss": Miss,

@@ -79,7 +79,7 @@ class Adalora(Thin):
     ) -> None:
         super().__init__(**common)
         self.lora_down, self.lora_up, self.values = Factor(down), Factor(up), nn.Parameter(values)
-        self.importance = nn.ModuleDict({name: Importance(part) for name, part in (("down", down), ("up", up), ("values", values))})
+        self.importance = nn.ModuleList(Importance(part) for part in (down, up, values))
         self.register_buffer("alive", torch.ones(len(values), dtype=torch.bool))
         self.scale, self.schedule, self.orthogonality = scale, schedule, orthogonality
 
@@ -124,16 +124,13 @@ class Adalora(Thin):
 
     def after_backward(self) -> None:
         if not self.dropped:
-            for name, parameter in self._parts().items():
-                self.importance[name].observe(parameter)  # type: ignore[operator]
+            for importance, parameter in zip(self.importance, (self.lora_down.weight, self.lora_up.weight, self.values), strict=True):
+                importance.observe(parameter)  # type: ignore[operator]
 
     def scores(self) -> Tensor:
         """What each triplet is worth, (rank,): equation 7."""
-        down, up, values = (self.importance[name].scores() for name in ("down", "up", "values"))  # type: ignore[operator]
+        down, up, values = (importance.scores() for importance in self.importance)  # type: ignore[operator]
         return values + up.flatten(1).mean(0) + down.flatten(1).mean(1)
-
-    def _parts(self) -> dict[str, nn.Parameter]:
-        return {"down": self.lora_down.weight, "up": self.lora_up.weight, "values": self.values}
 
     @classmethod
     @torch.no_grad()

@@ -177,7 +177,7 @@ class Adapter(nn.Module, ABC):
         """How noisy each picture of the coming batch is: (B,), from 0 (clean) to 1 (noise)."""
 
     def penalty(self) -> Tensor | None:
-        """What is added to the loss of the step, a scalar."""
+        """What is added to the loss of the step, a scalar; the network takes the mean over its adapters."""
         return None
 
     def after_backward(self) -> None:

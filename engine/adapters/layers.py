@@ -79,13 +79,36 @@ def add_into(y: Tensor, change: Tensor, strength: float = 1.0) -> Tensor:
     Args:
         y: a layer's output that nobody else has, and that no backward pass needs as it is now.
     """
-    whole = y if y._base is None else y._base  # a Linear with a bias gives its rows seen in x's shape
-    if torch.compiler.is_compiling() or change.shape != y.shape or whole.numel() != y.numel() or not y.is_contiguous():
+    if (memory := memory_of(y)) is None or change.shape != y.shape:
         return torch.add(y, change.to(y.dtype), alpha=strength)
-    if whole is y:
-        return y.add_(change, alpha=strength)
-    # Written to through the view, autograd would copy the gradient of the whole.
-    return whole.add_(change.reshape(whole.shape), alpha=strength).view(y.shape)
+    return seen_as(y, memory.add_(change.reshape(memory.shape), alpha=strength))
+
+
+def add_product_into(y: Tensor, inner: Tensor, up: Tensor, strength: float = 1.0) -> Tensor:
+    """y + strength * inner @ up^T likewise, without the product ever being there: (..., C), (..., rank) and (C, rank)."""
+    memory = memory_of(y)
+    if memory is None or memory.dim() not in (2, 3) or inner.dtype != y.dtype:
+        return add_into(y, F.linear(inner, up), strength)
+    up = up.to(y.dtype).mT  # autocast does not look at what is written in place
+    if memory.dim() == 2:
+        return seen_as(y, memory.addmm_(inner.reshape(len(memory), -1), up, alpha=strength))
+    return memory.baddbmm_(inner, up.expand(len(memory), -1, -1), alpha=strength)
+
+
+def memory_of(y: Tensor) -> Tensor | None:
+    """The tensor through which all of y can be overwritten; None where it had better not be.
+
+    A Linear with a bias gives its rows seen in x's shape. Written to through that view, autograd would copy the gradient.
+    """
+    if torch.compiler.is_compiling():  # a compiler plans memory by itself
+        return None
+    if y._base is None:
+        return y
+    return y._base if y._base.numel() == y.numel() and y.is_contiguous() else None
+
+
+def seen_as(y: Tensor, memory: Tensor) -> Tensor:
+    return memory if memory.shape == y.shape else memory.view(y.shape)
 
 
 def channel_axis(layer: nn.Module) -> int:

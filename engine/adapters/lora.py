@@ -60,8 +60,10 @@ class Lora(Thin):
         return self.lora_down.weight.shape[0]
 
     def factors(self) -> tuple[Tensor, Tensor]:
-        down = self.lora_down.weight
-        return down if self.lora_mid is None else core_on(self.lora_mid.weight, down.flatten(1)), self.lora_up.weight * self.scale
+        down, up = self.lora_down.weight, self.lora_up.weight
+        if self.lora_mid is not None:
+            down = core_on(self.lora_mid.weight, down.flatten(1))
+        return down, up if self.scale == 1 else up * self.scale
 
     def own_down(self) -> nn.Parameter | None:
         return self.lora_down.weight

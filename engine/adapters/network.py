@@ -142,6 +142,13 @@ class Network(nn.Module):
         """Adapted modules per component."""
         return dict(Counter(ref.component for ref in self.refs.values()))
 
+    def parameter_counts(self) -> dict[str, int]:
+        """Numbers that learn, per component."""
+        counts: Counter[str] = Counter()
+        for name, ref in self.refs.items():
+            counts[ref.component] += sum(p.numel() for p in self._adapter(name).parameters() if p.requires_grad)
+        return dict(counts)
+
     def tensors(self) -> dict[str, Tensor]:
         """Everything that is saved: `module.suffix` -> tensor."""
         return {f"{name}.{suffix}": tensor for name in self.refs for suffix, tensor in self._adapter(name).tensors().items()}
@@ -169,9 +176,9 @@ class Network(nn.Module):
             self._adapter(name).begin_batch(times)
 
     def penalty(self) -> Tensor | None:
-        """What the algorithms add to the loss of a step, or None."""
+        """What the algorithms add to the loss of a step, or None: a mean, so that its weight means the same for any number of layers."""
         penalties = [penalty for name in self.refs if (penalty := self._adapter(name).penalty()) is not None]
-        return torch.stack(penalties).sum() if penalties else None
+        return torch.stack(penalties).mean() if penalties else None
 
     def after_backward(self) -> None:
         for name in self.refs:

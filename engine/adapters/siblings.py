@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from engine.adapters.layers import for_factor, format_of
+from engine.adapters.layers import autocasts, for_factor, format_of
 
 if TYPE_CHECKING:
     from engine.adapters.thin import Thin
@@ -53,7 +54,9 @@ class Siblings:
         downs = [(member, down) for member in acting if (down := member.own_down()) is not None]
         self.forget()
         if len(downs) > 1:
-            parts = product(x, torch.cat([down for _, down in downs])).split([len(down) for _, down in downs], -1)
+            factors = [down for _, down in downs]
+            whole = _Product.apply(x.to(format_of(x)) if autocasts(x) else for_factor(x, factors[0]), *factors)
+            parts = whole.split([len(factor) for factor in factors], -1)
             self._input, self._rules = x, _rules(x)
             self._parts = {member: (part, down._version) for (member, down), part in zip(downs, parts, strict=True)}
 
@@ -62,7 +65,27 @@ class Siblings:
         self._input, self._rules, self._parts = None, (), {}
 
 
+class _Product(torch.autograd.Function):
+    """x @ [down; ...]^T; the factors are put together again in the backward pass instead of kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *downs: Tensor) -> Tensor:
+        ctx.save_for_backward(x, *downs)
+        return F.linear(x, torch.cat(downs).to(x.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, *downs = ctx.saved_tensors
+        of_x = grad @ torch.cat(downs).to(grad.dtype) if ctx.needs_input_grad[0] else None
+        if not any(ctx.needs_input_grad[1:]):  # LoRA-FA
+            return of_x, *(None for _ in downs)
+        of_downs = grad.reshape(-1, grad.shape[-1]).mT @ x.reshape(-1, x.shape[-1])
+        return of_x, *of_downs.to(downs[0].dtype).split([len(down) for down in downs])
+
+
 def product(x: Tensor, down: Tensor) -> Tensor:
+    """x @ down^T of one factor."""
     return F.linear(for_factor(x, down), down)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from engine.adapters.base import LayerShape
 from engine.adapters.factored import Factored, common, fitted, leading
-from engine.adapters.layers import for_factor
+from engine.adapters.layers import add_product_into, for_factor
 from engine.adapters.siblings import Siblings, product
 
 
@@ -78,6 +78,12 @@ class Thin(Factored):
         down, up = self.factors()
         inner = self._inner(x, down, layer)
         return F.conv2d(inner, up) if isinstance(layer, nn.Conv2d) else F.linear(inner, up)
+
+    def add_to(self, y: Tensor, x: Tensor, layer: nn.Module, strength: float) -> Tensor:
+        if isinstance(layer, nn.Conv2d) or self.dora_scale is not None or type(self).through is not Thin.through:
+            return super().add_to(y, x, layer, strength)
+        down, up = self.factors()
+        return add_product_into(y, self._inner(x, down, layer), up, strength)
 
     def _inner(self, x: Tensor, down: Tensor, layer: nn.Module) -> Tensor:
         """The activations between the two products: (B, ..., rank) or (B, rank, H, W)."""

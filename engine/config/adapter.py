@@ -151,9 +151,15 @@ class AdaloraOptions(ThinOptions, BoundedOptions):
     orthogonality: Annotated[float, Ge(0), Le(10), Ui(level="expert", step=0.1)] = 0.1
     """Weight of the penalty that keeps the directions of a layer apart."""
 
+    @model_validator(mode="after")
+    def _ranks_are_taken_away_over_time(self) -> Self:
+        if self.begin >= self.end:
+            raise ValueError(f"begin is {self.begin:g} and end {self.end:g}: ranks are taken away in between, so end must be later.")
+        return self
+
 
 class ArdLoraOptions(ThinOptions, BoundedOptions):
-    """LoRA that finds the rank of every attention head by itself (ARD-LoRA)."""
+    """LoRA that finds the rank of every attention head by itself, up to `rank` (ARD-LoRA)."""
 
     kind: Literal["ard_lora"] = "ard_lora"
     """The algorithm of the adapter."""

@@ -32,7 +32,8 @@ def copy_safetensors(
     """Write `target`, which may be `source` itself, whole or not at all, then read it back and compare its hash.
 
     Args:
-        changed: tensor name -> from the old tensor the new one, of the same shape; it is rounded to the old format.
+        changed: tensor name -> from the old tensor the new one, of the same shape; it is rounded to the old format. The very
+            same tensor given back is copied as it was.
         on_tensor: tensors done and in all.
 
     Raises:
@@ -72,7 +73,10 @@ def _new_bytes(name: str, info: TensorInfo, old: bytes, change: Callable[[Tensor
     import torch
 
     dtype = getattr(torch, next(word for word, written in DTYPE_NAMES.items() if written == info.dtype))
-    new = change(torch.frombuffer(bytearray(old), dtype=dtype).view(info.shape)).to(dtype)
+    stored = torch.frombuffer(bytearray(old), dtype=dtype).view(info.shape)
+    if (new := change(stored)) is stored:
+        return old
+    new = new.to(dtype)
     assert tuple(new.shape) == info.shape
     if not torch.isfinite(new.float()).all():
         raise ModelError(

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from engine.config.tools import BakeOptions
 from engine.formats.safetensors_copy import copy_safetensors
 from engine.formats.safetensors_header import read_header
 from engine.tools.bench import Bench, Report
-from engine.tools.checkpoint import Checkpoint, LayerTensors
+from engine.tools.checkpoint import Checkpoint, LayerTensors, Place
 from engine.workspace import atomic_write, sync_folder
 
 STALE = (".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx", ".pb")
@@ -28,6 +29,7 @@ STALE = (".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx", ".pb")
 
 Term = tuple[Network, str, float]
 """Network, its module, and the weight."""
+Changers = dict[str, Callable[[Tensor], Tensor]]
 
 
 def bake(options: BakeOptions, bench: Bench) -> Report:
@@ -48,7 +50,8 @@ def bake(options: BakeOptions, bench: Bench) -> Report:
         })  # fmt: skip
         for name, ref in network.refs.items():
             terms[ref.component, ref.path].append((network, name, weight))
-    changed = _changed_tensors(checkpoint, terms)
+    counted: set[Place] = set()
+    changed = _changers(checkpoint, terms, counted)
     about = {
         "modelspec.title": bench.out.stem,
         "modelspec.merged_from": ", ".join(p.stem for p in (checkpoint.location, *(f for f, _ in bench.plan.files))),
@@ -60,38 +63,50 @@ def bake(options: BakeOptions, bench: Bench) -> Report:
             key: value for key, value in read_header(checkpoint.location).metadata.items() if not key.startswith("modelspec.hash")
         }
         copy_safetensors(checkpoint.location, bench.out, {**metadata, **about}, changed[checkpoint.location], bench.on_progress)
-    return {"files": matches, "layers": len(terms), "tensors": sum(map(len, changed.values()))}
+    return {"files": matches, "layers": len(terms), "tensors": len(counted)}
 
 
-def _changed_tensors(
-    checkpoint: Checkpoint, terms: dict[tuple[str, str], list[Term]]
-) -> defaultdict[Path, dict[str, Callable[[Tensor], Tensor]]]:
-    """File -> tensor in it -> what makes the new tensor of the old."""
-    changed: defaultdict[Path, dict[str, Callable[[Tensor], Tensor]]] = defaultdict(dict)
+def _changers(
+    checkpoint: Checkpoint, terms: dict[tuple[str, str], list[Term]], counted: set[Place]
+) -> defaultdict[Path, Changers]:
+    """File -> tensor in it -> what makes the new tensor of the old. Those that did change something are noted in `counted`."""
+    changed: defaultdict[Path, Changers] = defaultdict(dict)
     for (component, path), own in terms.items():
-        layer = checkpoint.layer(component, path)
-        for name in layer:
+        layer = _LayerSum(checkpoint.layer(component, path), own)
+        for name in layer.base:
             for place in checkpoint.places[component, f"{path}.{name}"]:
-                changed[place.file][place.key] = _Adding(layer, name, own)
+                changed[place.file][place.key] = partial(layer.add, name, place, counted)
     return changed
 
 
-class _Adding:
-    """Adds the changes of a layer to one of its tensors. Made when it is called, so that few are in memory at a time."""
+class _LayerSum:
+    """The sum of changes of a layer. Made when its first tensor is asked for, and forgotten part by part as these are taken."""
 
-    def __init__(self, layer: LayerTensors, name: str, terms: list[Term]) -> None:
-        self.layer, self.name, self.terms = layer, name, terms
+    def __init__(self, base: LayerTensors, terms: list[Term]) -> None:
+        self.base, self.terms = base, terms
+        self._ready: dict[str, Tensor | None] = {}
+
+    def add(self, name: str, place: Place, counted: set[Place], old: Tensor) -> Tensor:
+        """A tensor of the layer with what the adapters add, float32; the very same tensor where they add nothing."""
+        if name not in self._ready:
+            self._ready = self._sum()
+        delta = self._ready.pop(name)
+        if delta is None:
+            return old
+        counted.add(place)
+        return old.float() + delta.view(old.shape)
 
     @torch.no_grad()
-    def __call__(self, old: Tensor) -> Tensor:
-        deltas = [weight * delta for network, module, weight in self.terms if (delta := self._delta(network, module)) is not None]
-        return old.float() + sum(deltas[1:], deltas[0]).view(old.shape) if deltas else old
+    def _sum(self) -> dict[str, Tensor | None]:
+        total: dict[str, Tensor | None] = dict.fromkeys(self.base)
+        for network, module, weight in self.terms:
+            for name, delta in network.adapters[module].deltas(self.base).items():  # type: ignore[operator]
+                before = total[name]
+                total[name] = weight * delta if before is None else before + weight * delta
+        return total
 
-    def _delta(self, network: Network, module: str) -> Tensor | None:
-        return network.adapters[module].deltas(self.layer).get(self.name)  # type: ignore[operator]
 
-
-def _bake_folder(source: Path, bench: Bench, changed: dict[Path, dict[str, Callable[[Tensor], Tensor]]]) -> None:
+def _bake_folder(source: Path, bench: Bench, changed: dict[Path, Changers]) -> None:
     """A folder like `source`, complete in a hidden place first, then renamed."""
     out = bench.out
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -31,14 +31,17 @@ class Phase(Event):
 
 @dataclass(frozen=True)
 class Started(Event):
-    """The run's facts, known once the pictures are scanned and the adapter is placed."""
+    """The run's facts, known once the pictures are scanned and the adapter is placed.
+
+    `modules` and `parameters` count the layers and the numbers that learn, per component.
+    """
 
     type: ClassVar[str] = "started"
     steps: int
     pictures: int
     steps_per_epoch: int
     modules: dict[str, int]
-    parameters: int
+    parameters: dict[str, int]
     device: str
     precision: str
 

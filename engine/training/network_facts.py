@@ -46,12 +46,13 @@ def network_facts(options: Any, tensors: Mapping[str, Tensor]) -> dict[str, Any]
     ranks = {name: rank for name, own in shapes.items() if (rank := rank_of(own))}
     told = [getattr(options, name, None) for name in ("rank", "conv_rank")]
     rank = told[0] if set(ranks.values()) <= set(told) else _one(set(ranks.values()))
-    alphas = {float(modules[name]["alpha"]) for name, own in ranks.items() if rank in (own, DYNAMIC)}
+    alphas = {float(modules[name]["alpha"]) for name, this in ranks.items() if rank in (this, DYNAMIC)}
+    own = getattr(options, "constraint", None) if told[0] is None else options.alpha or options.rank
     module, args = _module(options, shapes)
     return {
         "network_module": module,
         "network_dim": getattr(options, "block_size", None) if rank is None else rank,
-        "network_alpha": _one(alphas) if alphas else getattr(options, "alpha", getattr(options, "constraint", None)),
+        "network_alpha": own if own in alphas or not alphas else _one(alphas),
         "network_dropout": getattr(options, "dropout", 0) or None,
         "network_args": {name: str(value) for name, value in args.items()},
         "scale_weight_norms": getattr(options, "max_norm", 0) or None,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.config.train import TrainConfig
+from engine.config.train import TrainConfig, TrainingOptions
 from engine.families.base import Family
 from engine.formats.hashes import model_hashes
 from engine.formats.metadata import kohya_metadata, last_part, modelspec_metadata, tag_frequency
@@ -25,7 +25,7 @@ PREDICTION_NAMES = {"epsilon": "epsilon", "v_prediction": "v"}
 
 def metadata(
     config: TrainConfig, ahead: Preflight, model: Family, step: int, epoch: int, started: float, finished: float, session: int,
-    precision: str, name: str, tensors: Mapping[str, Tensor],
+    precision: str, name: str, tensors: Mapping[str, Tensor], head_ranks: Mapping[str, Sequence[float]],
 ) -> dict[str, str]:  # fmt: skip
     """`ss_*`, `modelspec.*` and the run's own settings, of a version saved after `step` steps.
 
@@ -33,10 +33,12 @@ def metadata(
         started, finished: seconds since 1970.
         name: of the file, without ending.
         tensors: those of the file, by full name.
+        head_ranks: module -> rank of each attention head, where they have their own.
     """
     training, dataset, adapter = config.training, config.dataset, config.adapter
     plan, location = ahead.plan, ahead.model.location
     hashes = model_hashes(model.facts.location)
+    network = network_facts(adapter, tensors)
     folders = {_folder_name(concept, ahead): concept for concept in ahead.dataset.concepts}
     facts = RunFacts(
         name=name,
@@ -45,7 +47,7 @@ def metadata(
         base_hash=hashes.old,
         base_sha256=hashes.sha256,
         prediction_type=PREDICTION_NAMES[model.prediction_type],
-        **network_facts(adapter, tensors),
+        **network | {"network_args": network["network_args"] | _lora_plus(training)},
         session_id=session,
         started_at=started,
         finished_at=finished,
@@ -83,6 +85,7 @@ def metadata(
         tag_frequency=tag_frequency({folder: [p.caption for p in c.pictures] for folder, c in folders.items()}),
         trigger=dataset.trigger.strip(),
         comment=config.output.comment or None,
+        extra={"head_ranks": json.dumps(head_ranks)} if head_ranks else {},
     )
     return {**kohya_metadata(facts), **modelspec_metadata(facts), SETTINGS_KEY: json.dumps(settings(config), ensure_ascii=False)}
 
@@ -99,6 +102,11 @@ def _folder_name(concept: Any, ahead: Preflight) -> str:
     """Kohya's `repeats_name`, made up for a plain folder."""
     place = concept.pictures[0].path.parent.name if concept.pictures else concept.name
     return place if place.partition("_")[0].isdigit() else f"{concept.repeats}_{place}"
+
+
+def _lora_plus(training: TrainingOptions) -> dict[str, str]:
+    rates = {"loraplus_unet_lr_ratio": training.lora_plus, "loraplus_text_encoder_lr_ratio": training.text_encoder_lora_plus}
+    return {name: str(rate) for name, rate in rates.items() if rate != 1}
 
 
 def _bucket_info(ahead: Preflight) -> dict[str, object] | None:

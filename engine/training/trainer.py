@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from engine.adapters.ard_lora import head_ranks
 from engine.adapters.network import Network
 from engine.config.generate import GenerateConfig
 from engine.config.train import TrainConfig
@@ -186,10 +187,9 @@ class Trainer:
         self._save_after = save_interval(self._saved - began)
 
     def _facts(self) -> Started:
-        parameters = sum(p.numel() for p in self.network.parameters() if p.requires_grad)
         return Started(
-            self.ahead.plan.steps, len(self.data.items), self.data.steps_per_epoch, self.network.counts(), parameters,
-            str(self.model.device), MIXED[self.precision],
+            self.ahead.plan.steps, len(self.data.items), self.data.steps_per_epoch, self.network.counts(),
+            self.network.parameter_counts(), str(self.model.device), MIXED[self.precision],
         )  # fmt: skip
 
     def _loop(self) -> Iterator[Event]:
@@ -258,8 +258,10 @@ class Trainer:
         }
         write_adapter(file, tensors, metadata(
             self.config, self.ahead, self.model, self.step, self._epoch(), self.started, time.time(), self.session,
-            MIXED[self.precision], file.stem, tensors,
+            MIXED[self.precision], file.stem, tensors, head_ranks(self.network.adapters),  # type: ignore[arg-type]
         ))  # fmt: skip
+        # A file that could not be used again is an error now, not when somebody tries.
+        Network.from_file(read_adapter(file), self.model.components)
 
     def sample_prompts(self) -> list[str]:
         """The user's prompts, or the first two different captions with the trigger."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from engine.config.adapter import (
+    AdaloraOptions,
+    ArdLoraOptions,
     BoftOptions,
     DeloraOptions,
     DyloraOptions,
@@ -55,6 +57,8 @@ CASES: dict[str, LayerOptions] = {
     "full": FullOptions(),
     "full without bias": FullOptions(train_bias=False),
     "norm": NormOptions(),
+    "adalora": AdaloraOptions(rank=3, alpha=2, conv_rank=2),
+    "ard_lora": ArdLoraOptions(rank=8, alpha=5, conv_rank=6),
     "dylora": DyloraOptions(rank=4, alpha=2, unit=2),
     "tlora": TloraOptions(rank=4, alpha=2, conv_rank=3, min_rank=2),
     "vera": VeraOptions(rank=3, alpha=2, conv_rank=2),
@@ -64,7 +68,7 @@ CASES: dict[str, LayerOptions] = {
 }
 """Name of the variant -> its options."""
 
-EXPORTED: set[str] = {"pissa", "pissa dora", "olora", "tlora", "vera", "miss", "delora"}
+EXPORTED: set[str] = {"adalora", "ard_lora", "pissa", "pissa dora", "olora", "tlora", "vera", "miss", "delora"}
 """Variants whose file is another algorithm's form of the same change, equal to 1e-5 instead of to the bit."""
 
 ROUNDED: set[str] = {"lora orthogonal"}

@@ -64,7 +64,7 @@ class CountingTrainer(CountingStudio):
         step = json.loads(state.read_text()) if state.exists() else 0
         if step:
             yield Resumed(step)
-        yield Started(steps, 16, 4, {"unet": 1}, 10, "cpu", "no")
+        yield Started(steps, 16, 4, {"unet": 1}, {"unet": 10}, "cpu", "no")
         yield Phase("training")
         while step < steps:
             if self.stopping:

@@ -224,7 +224,11 @@ def test_what_two_algorithms_share_stays_when_the_algorithm_changes(train: Form[
     assert train.check(given_kind(train, "lokr", rank=6), "en").config == validate(
         TrainConfig, {"adapter": {"kind": "lokr", "rank": 6}}
     )
-    assert [key for key in train.keys if key.startswith("adapter.rank")] == ["adapter.rank", "adapter.rank_dropout", "adapter.rank_rate"]
+    assert [key for key in train.keys if key.startswith("adapter.rank")] == [
+        "adapter.rank",
+        "adapter.rank_dropout",
+        "adapter.rank_rate",
+    ]
 
 
 @pytest.mark.parametrize("code", ["en", "ja"])

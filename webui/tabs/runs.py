@@ -1,4 +1,4 @@
-"""The Runs tab: every training run, the newest first; the chosen one in full."""
+"""The Runs tab: every training run and every use of a tool, the newest first; the chosen one in full."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from engine.errors import EngineError
 from engine.jobs.job import Job
 from webui.context import Context
 from webui.i18n import label, t
@@ -15,6 +16,7 @@ from webui.widgets.notices import empty
 from webui.widgets.run_panel import RunPanel
 from webui.widgets.run_view import bar, state_badge, when
 from webui.widgets.runs import RunReader
+from webui.widgets.tool_report import job_html, tool_name
 
 MOST = 200
 CHOOSE = """
@@ -43,25 +45,34 @@ def build(context: Context, reader: RunReader) -> RunsTab:
             again = gr.Button(label("runs.refresh"), elem_id="runs-refresh", size="sm")
         with gr.Column(scale=8, min_width=320):
             panel = RunPanel(context, reader, "runs")
+            tool = gr.HTML(elem_id="runs-tool", elem_classes=["card"], visible=False)
+    chosen = gr.State("")
 
-    def refresh(request: gr.Request, chosen: str, seen: dict) -> list[Any]:
+    def refresh(request: gr.Request, id: str, seen: dict) -> list[Any]:
         language = context.language(request)
-        return [list_html(context, chosen, language), *panel.render(chosen, seen, language)]
+        return [id, list_html(context, id, language), _tool(context, id, language), *panel.render(id, seen, language)]
 
     def choose(request: gr.Request, event: gr.EventData) -> list[Any]:
-        language = context.language(request)
-        chosen = str(event._data.get("run", ""))
-        return [list_html(context, chosen, language), *panel.render(chosen, {}, language)]
+        return refresh(request, str(event._data.get("run", "")), {})
 
-    outputs = [listing, *panel.outputs]
-    again.click(refresh, [panel.job, panel.seen], outputs, **quiet)
+    outputs = [chosen, listing, tool, *panel.outputs]
+    again.click(refresh, [chosen, panel.seen], outputs, **quiet)
     listing.select(choose, None, outputs, **quiet)
-    return RunsTab(panel, refresh, [panel.job, panel.seen], outputs)
+    return RunsTab(panel, refresh, [chosen, panel.seen], outputs)
+
+
+def _tool(context: Context, id: str, language: str) -> Any:
+    """The chosen use of a tool; hidden while a run is chosen."""
+    try:
+        job = context.jobs.get(id)
+    except EngineError:
+        return gr.update(visible=False)
+    return gr.update(visible=True, value=job_html(job, language)) if job.kind == "tool" else gr.update(visible=False)
 
 
 def list_html(context: Context, chosen: str, language: str) -> str:
-    """The runs as rows that can be chosen, and a line about the picture jobs."""
-    runs = context.jobs.list(limit=MOST, kinds=("train",))
+    """Runs and tools as rows that can be chosen, and a line about the picture jobs."""
+    runs = context.jobs.list(limit=MOST, kinds=("train", "tool"))
     if not runs:
         return empty(t("text.runs.empty_title", language), t("text.runs.empty", language))
     rows = "".join(_row(job, job.id == chosen, language) for job in runs)
@@ -79,6 +90,7 @@ def _row(job: Job, chosen: bool, language: str) -> str:
     progress = job.progress or {}
     steps, step = progress.get("steps", 0), progress.get("step", 0)
     facts = [when(job)] + ([t("text.run.step", language, step=f"{step:,}", steps=f"{steps:,}")] if steps else [])
+    facts += [tool_name(job, language)] if job.kind == "tool" else []
     inside = tag("span", text("strong", job.name) + state_badge(job, language), class_="name")
     inside += text("span", " · ".join(facts), class_="hint")
     if job.state in ("running", "pausing") and steps:

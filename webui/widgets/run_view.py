@@ -126,8 +126,8 @@ def _sample(job: Job, sample: dict, workspace: Workspace, language: str) -> str:
 
 
 def files_html(job: Job, view: RunView, workspace: Workspace, language: str) -> str:
-    """Saved versions, warnings, and where the run lies."""
-    parts = ""
+    """What learns, saved versions, warnings, and where the run lies."""
+    parts = _learning(view, language)
     if view.checkpoints:
         lines = "".join(
             tag("li", text("code", Path(each["file"]).name) + text("span", _version(each, language))) for each in view.checkpoints
@@ -139,6 +139,23 @@ def files_html(job: Job, view: RunView, workspace: Workspace, language: str) -> 
     if job.folder:
         parts += text("p", t("text.run.folder", language, path=workspace.root / job.folder), class_="hint path")
     return parts
+
+
+def _learning(view: RunView, language: str) -> str:
+    """How many layers and numbers of each component learn."""
+    modules, parameters = view.started.get("modules"), view.started.get("parameters")
+    if not (isinstance(modules, dict) and isinstance(parameters, dict)):
+        return ""
+    lines = "".join(
+        text("li", component_words(name, count, int(parameters.get(name, 0)), language)) for name, count in modules.items()
+    )
+    return text("h4", t("text.run.learning", language)) + tag("ul", lines, class_="files")
+
+
+def component_words(component: str, modules: int, parameters: int, language: str) -> str:
+    """ "U-Net: 192 modules, 3,188,736 parameters"."""
+    name = table(language).get(f"text.component.{component}", component)
+    return t("text.run.component", language, name=name, modules=f"{modules:,}", parameters=f"{parameters:,}")
 
 
 def _version(checkpoint: dict, language: str) -> str:

@@ -25,9 +25,15 @@ SHARES = ("error_mean", "error_max", "left_out")
 WORDS = ("worst", "format_before", "dtype", "needs_base")
 
 
+def tool_name(job: Job, language: str) -> str:
+    """What the tool of a job is called."""
+    kind = str(job.config.get("tool", {}).get("kind", ""))
+    return table(language).get(f"tools.tool.kind.choice.{kind}", kind)
+
+
 def job_html(job: Job, language: str) -> str:
     """A tool job: how far it is, why it failed, or its report."""
-    title = tag("h3", esc(job.name) + state_badge(job, language))
+    title = tag("h3", esc(job.name) + state_badge(job, language)) + text("p", tool_name(job, language), class_="hint")
     if job.state in ("queued", *WORKING):
         progress = job.progress or {}
         done, total = progress.get("done", 0), progress.get("total", 0)

@@ -92,9 +92,7 @@ def test_fields_reads_a_declaration() -> None:
     assert found["animal.tricks"] == Field(
         "animal.tricks", float, None, "How many it knows.", Ui(level="basic"), 0, 10, (), True, ("dog",), "animal.tricks"
     )
-    assert found["colour"] == Field(
-        "colour", str, "red", "Its colour.", Ui(level="basic"), choices=("red", "blue"), key="colour"
-    )
+    assert found["colour"] == Field("colour", str, "red", "Its colour.", Ui(level="basic"), choices=("red", "blue"), key="colour")
 
 
 def test_settings_left_empty_are_optional_and_others_are_not() -> None:

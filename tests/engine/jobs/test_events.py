@@ -28,7 +28,7 @@ def story(first: int, last: int) -> list[dict]:
 
 
 def begin(steps: int = STEPS) -> dict:
-    return Started(steps, 16, 4, {"unet": 1}, 10, "cpu", "no").to_dict()
+    return Started(steps, 16, 4, {"unet": 1}, {"unet": 10}, "cpu", "no").to_dict()
 
 
 def attempts(*parts: list[dict]) -> list[dict]:

@@ -54,12 +54,20 @@ def make_lora(workspace: Workspace, model: Family) -> MakeLora:
     """Write an adapter of these options into the LoRA folder, all its parameters at random."""
 
     def make(
-        name: str, options: LayerOptions | None = None, seed: int = 0, dtype: torch.dtype = torch.float32, size: float = 0.05, **metadata: str
+        name: str,
+        options: LayerOptions | None = None,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+        size: float = 0.05,
+        **metadata: str,
     ) -> Path:
         options = options or LoraOptions(rank=3, alpha=2, conv_rank=2, train_text_encoder=True)
         network = Network.create(model.components, choose(model.layers(), options), seed)
         randomise(network, seed, size)
-        tensors = {key: tensor.detach() if key.endswith("alpha") else tensor.detach().to(dtype) for key, tensor in network.tensors().items()}
+        tensors = {
+            key: tensor.detach() if key.endswith("alpha") else tensor.detach().to(dtype)
+            for key, tensor in network.tensors().items()
+        }
         file = workspace.loras / f"{name}.safetensors"
         write_adapter(file, tensors, {"ss_output_name": name, "ss_base_model_version": "sd_v1", **metadata})
         return file
@@ -92,7 +100,9 @@ def deltas(path: Path, model: Family) -> dict[str, Tensor]:
         return {
             f"{name}.{tensor}": delta.detach()
             for name, ref in network.refs.items()
-            for tensor, delta in network.adapters[name].deltas(dict(model.components[ref.component].get_submodule(ref.path).named_parameters())).items()  # type: ignore[operator]
+            for tensor, delta in network.adapters[name]
+            .deltas(dict(model.components[ref.component].get_submodule(ref.path).named_parameters()))
+            .items()  # type: ignore[operator]
         }
 
 

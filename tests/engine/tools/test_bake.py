@@ -29,7 +29,10 @@ def loaded(path: Path) -> Family:
 def test_the_baked_model_draws_what_the_adapters_draw(
     base: str, make_lora: MakeLora, use: Use, model: Family, workspace: Workspace, models: Path
 ) -> None:
-    a, b = make_lora("a", LoraOptions(rank=3, alpha=2, conv_rank=2, train_text_encoder=True)), make_lora("b", OftOptions(block_size=4), 1)
+    a, b = (
+        make_lora("a", LoraOptions(rank=3, alpha=2, conv_rank=2, train_text_encoder=True)),
+        make_lora("b", OftOptions(block_size=4), 1),
+    )
     report = use("bake", files=["a:0.7", "b:-0.5"], model=base)
     out = workspace.root / "models" / "checkpoints" / ("made.safetensors" if base == "file" else "made")
     assert [path.name for path in out.parent.iterdir()] == [out.name], "nothing half-done stays"
@@ -41,7 +44,9 @@ def test_the_baked_model_draws_what_the_adapters_draw(
     source = models / ("file.safetensors" if base == "file" else "folder")
     if base == "folder":
         assert {file.relative_to(out) for file in out.rglob("*")} == {file.relative_to(source) for file in source.rglob("*")}
-        assert (out / "vae" / "diffusion_pytorch_model.safetensors").read_bytes() == (source / "vae" / "diffusion_pytorch_model.safetensors").read_bytes()
+        assert (out / "vae" / "diffusion_pytorch_model.safetensors").read_bytes() == (
+            source / "vae" / "diffusion_pytorch_model.safetensors"
+        ).read_bytes()
     else:
         before, after = read_header(source), read_header(out)
         assert list(before.tensors.items()) == list(after.tensors.items())
@@ -54,7 +59,9 @@ def test_the_baked_model_draws_what_the_adapters_draw(
 def test_sums_are_rounded_once_to_the_stored_format(make_lora: MakeLora, use: Use, workspace: Workspace, models: Path) -> None:
     source = workspace.root / "models" / "checkpoints" / "half.safetensors"
     tensors = load_file(models / "file.safetensors")
-    save_file({name: tensor.half() for name, tensor in tensors.items()}, source, read_header(models / "file.safetensors").metadata)
+    save_file(
+        {name: tensor.half() for name, tensor in tensors.items()}, source, read_header(models / "file.safetensors").metadata
+    )
     file = make_lora("a", LoraOptions(rank=2, alpha=2, targets="attention"))
     use("bake", files=["a:0.5", "a:0.25"], model="half")
     new = load_file(source.with_name("made.safetensors"))
@@ -67,7 +74,11 @@ def test_sums_are_rounded_once_to_the_stored_format(make_lora: MakeLora, use: Us
 
 def test_what_cannot_be_baked(make_lora: MakeLora, use: Use, workspace: Workspace) -> None:
     out = workspace.root / "models" / "checkpoints"
-    write_adapter(workspace.loras / "x.safetensors", {"lora_unet_nowhere.lora_down.weight": torch.ones(1, 2), "lora_unet_nowhere.lora_up.weight": torch.ones(2, 1)}, {})
+    write_adapter(
+        workspace.loras / "x.safetensors",
+        {"lora_unet_nowhere.lora_down.weight": torch.ones(1, 2), "lora_unet_nowhere.lora_up.weight": torch.ones(2, 1)},
+        {},
+    )
     with pytest.raises(AdapterError) as told:
         use("bake", files=["x"], model="file")
     assert told.value.code == "adapter.no_match"

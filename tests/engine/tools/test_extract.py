@@ -36,17 +36,26 @@ def test_the_error_told_is_the_error_made(use: Use, model: Family, workspace: Wo
     refs = Network.from_file(read_adapter(workspace.loras / "made.safetensors"), model.components).refs
     errors, squares = [], 0.0
     for name, ref in refs.items():
-        exact = other.components[ref.component].get_submodule(ref.path).weight - model.components[ref.component].get_submodule(ref.path).weight
+        exact = (
+            other.components[ref.component].get_submodule(ref.path).weight
+            - model.components[ref.component].get_submodule(ref.path).weight
+        )
         errors.append(float((found[f"{name}.weight"] - exact).norm() / exact.norm()))
         squares += float(exact.norm()) ** 2
-    assert report["error_max"] == pytest.approx(max(errors), rel=1e-4) and report["error_mean"] == pytest.approx(sum(errors) / len(errors), rel=1e-4)
+    assert report["error_max"] == pytest.approx(max(errors), rel=1e-4) and report["error_mean"] == pytest.approx(
+        sum(errors) / len(errors), rel=1e-4
+    )
     whole = sum(
         float((mine - theirs).norm()) ** 2
         for part in ("unet", "text_encoder")
         for mine, theirs in zip(model.components[part].parameters(), other.components[part].parameters(), strict=True)
     )
     assert report["left_out"] == pytest.approx((1 - squares / whole) ** 0.5, rel=1e-3) and report["left_out"] > 0.01
-    convolutions = [parts for parts in read_adapter(workspace.loras / "made.safetensors").modules.values() if parts["lora_down.weight"].shape[-1] == 3 and parts["lora_down.weight"].dim() == 4]
+    convolutions = [
+        parts
+        for parts in read_adapter(workspace.loras / "made.safetensors").modules.values()
+        if parts["lora_down.weight"].shape[-1] == 3 and parts["lora_down.weight"].dim() == 4
+    ]
     assert convolutions and {len(parts["lora_down.weight"]) for parts in convolutions} == {4}
 
 
@@ -61,7 +70,11 @@ def test_modes_and_parts(use: Use, workspace: Workspace, model: Family) -> None:
         for name, parts in read_adapter(workspace.loras / f"{mode}.safetensors").modules.items():
             values = torch.linalg.svdvals(deltas_of(names[name]))
             share = values.cumsum(0) / values.sum()
-            wanted = {"ratio": int((values > values[0] / 2).sum()), "threshold": max(1, int((values > 0.9).sum())), "quantile": int((share < 0.5 - 1e-6).sum()) + 1}[mode]
+            wanted = {
+                "ratio": int((values > values[0] / 2).sum()),
+                "threshold": max(1, int((values > 0.9).sum())),
+                "quantile": int((share < 0.5 - 1e-6).sum()) + 1,
+            }[mode]
             assert len(parts["lora_down.weight"]) == wanted, (mode, name)
 
 

@@ -27,7 +27,9 @@ def expected(model: Family, *terms: tuple[object, float]) -> dict[str, torch.Ten
     return found
 
 
-def test_merging_is_exact_for_different_ranks_alphas_and_layers(make_lora: MakeLora, use: Use, model: Family, workspace: Workspace) -> None:
+def test_merging_is_exact_for_different_ranks_alphas_and_layers(
+    make_lora: MakeLora, use: Use, model: Family, workspace: Workspace
+) -> None:
     a = make_lora("a", LoraOptions(rank=3, alpha=1, conv_rank=2))
     b = make_lora("b", LoraOptions(rank=5, alpha=7, targets="attention", train_text_encoder=True), seed=1)
     report = use("merge", files=["a:0.7", "b:-0.3"])
@@ -57,7 +59,9 @@ def test_the_usual_merge_is_far_off_and_ours_is_not(make_lora: MakeLora, use: Us
     assert apart(deltas(workspace.loras / "made.safetensors", model), exact) < 1e-6
 
 
-def test_reduced_to_a_rank_with_the_error_that_is_told(make_lora: MakeLora, use: Use, model: Family, workspace: Workspace) -> None:
+def test_reduced_to_a_rank_with_the_error_that_is_told(
+    make_lora: MakeLora, use: Use, model: Family, workspace: Workspace
+) -> None:
     options = LoraOptions(rank=4, alpha=4)
     a, b = make_lora("a", options), make_lora("b", options, seed=1)
     exact = expected(model, (a, 0.5), (b, 0.5))
@@ -73,8 +77,18 @@ def test_reduced_to_a_rank_with_the_error_that_is_told(make_lora: MakeLora, use:
         assert errors[key] == pytest.approx(float(values[3:].norm() / values.norm()), rel=1e-3)
 
 
-@pytest.mark.parametrize("options", [LohaOptions(rank=2, alpha=1), LokrOptions(rank=2, alpha=1), OftOptions(block_size=4), LoraOptions(rank=2, decompose="outputs")])
-def test_other_algorithms_go_through_the_base_model(options: object, make_lora: MakeLora, use: Use, model: Family, workspace: Workspace) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        LohaOptions(rank=2, alpha=1),
+        LokrOptions(rank=2, alpha=1),
+        OftOptions(block_size=4),
+        LoraOptions(rank=2, decompose="outputs"),
+    ],
+)
+def test_other_algorithms_go_through_the_base_model(
+    options: object, make_lora: MakeLora, use: Use, model: Family, workspace: Workspace
+) -> None:
     a, b = make_lora("a"), make_lora("b", options, seed=1)
     with pytest.raises(AdapterError) as told:
         use("merge", files=["a", "b"])
@@ -100,7 +114,9 @@ def test_half_precision_keeps_small_weights(make_lora: MakeLora, use: Use, model
     """Folding a small weight into one factor alone would leave nothing of it in float16."""
     a = make_lora("a", LoraOptions(rank=4, alpha=1), dtype=torch.float16)
     report = use("merge", files=["a:0.00001"])
-    assert next(iter(read_adapter(workspace.loras / "made.safetensors").modules.values()))["lora_up.weight"].dtype == torch.float16
+    assert (
+        next(iter(read_adapter(workspace.loras / "made.safetensors").modules.values()))["lora_up.weight"].dtype == torch.float16
+    )
     assert apart(deltas(workspace.loras / "made.safetensors", model), expected(model, (a, 1e-5))) < 1e-3
     assert report["error_max"] < 1e-3
 
@@ -109,9 +125,13 @@ def test_the_number_format_is_the_widest_or_the_chosen_one(make_lora: MakeLora, 
     make_lora("a", dtype=torch.float16)
     make_lora("b", dtype=torch.bfloat16)
     use("merge", files=["a", "b"])
-    assert next(iter(read_adapter(workspace.loras / "made.safetensors").modules.values()))["lora_up.weight"].dtype == torch.float32
+    assert (
+        next(iter(read_adapter(workspace.loras / "made.safetensors").modules.values()))["lora_up.weight"].dtype == torch.float32
+    )
     use("merge", "half", files=["a", "b"], precision="bfloat16")
-    assert next(iter(read_adapter(workspace.loras / "half.safetensors").modules.values()))["lora_up.weight"].dtype == torch.bfloat16
+    assert (
+        next(iter(read_adapter(workspace.loras / "half.safetensors").modules.values()))["lora_up.weight"].dtype == torch.bfloat16
+    )
 
 
 def test_files_that_do_not_fit_together(make_lora: MakeLora, use: Use, workspace: Workspace) -> None:
