@@ -17,7 +17,7 @@ from engine.errors import ConfigError, EngineError
 COMMANDS = {
     "train": ("engine.cli.train", "train a LoRA from a settings file"),
     "generate": ("engine.cli.generate", "make a picture from a prompt"),
-    "adapter": ("engine.cli.adapter", "look into a LoRA file"),
+    "adapter": ("engine.cli.adapter", "look into LoRA files, convert, merge, resize, ..."),
     "dataset": ("engine.cli.dataset", "check a folder of pictures"),
     "jobs": ("engine.cli.jobs", "list, show or cancel jobs"),
     "doctor": ("engine.cli.doctor", "check this machine"),

@@ -19,6 +19,7 @@ LIGHT = [
     "engine.errors",
     "engine.workspace",
     "engine.jobs.lock",
+    "engine.config.tools",
     "engine.jobs.store",
     "engine.generation.prompt",
 ]
@@ -83,6 +84,12 @@ def test_page_computes_nothing() -> None:
 def test_families_and_adapters_do_not_know_each_other() -> None:
     assert offenders(inside("engine/families"), {"engine.adapters"}) == []
     assert offenders(inside("engine/adapters"), {"engine.families"}) == []
+
+
+def test_tools_are_known_to_the_jobs_alone() -> None:
+    others = [file for file in inside("engine") if room_of(file) not in ("tools", "jobs")]
+    assert offenders(others, {"engine.tools"}) == []
+    assert offenders(inside("engine/tools"), {"engine.jobs", "engine.training", "engine.generation"}) == []
 
 
 def test_what_runs_before_the_environment_stands_needs_only_python() -> None:

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from engine.config.field import Field, fields
 from engine.config.load import lay_over, nested, validate
 from engine.errors import ConfigError, EngineError
-from webui.i18n import choice_key, explain, label, t, table
+from webui.i18n import DEFAULT, choice_key, explain, label, t, table
 from webui.widgets.html import plain_info
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -111,6 +111,8 @@ class Form(Generic[Model]):
         common = {
             "label": label(f"{self.scope}{key}.label"), "info": self._help(key), "elem_id": self.elem_id(key), "visible": seen,
         }  # fmt: skip
+        if (example := f"{self.scope}{key}.example") in table(DEFAULT):
+            common["placeholder"] = label(example)
         component = _build(field, self.scope, {**common, "value": to_widget(field, field.default), **options})
         self.components[key] = component
         return component

@@ -45,11 +45,11 @@ class Asks(Protocol):
 
 @cache
 def table(language: str) -> dict[str, str]:
-    """Key -> text. English help is the docstring of the field."""
+    """Key -> text. English help is the docstring of the field, where the table has no help of its own."""
     words = _flat(_read((LOCALES / f"{language}.yaml").read_text(encoding="utf-8")))
     if language == DEFAULT:
         for scope, config in SCOPES.items():
-            words.update({f"{scope}{field.key}.help": field.help for field in fields(config)})
+            words = {f"{scope}{field.key}.help": field.help for field in fields(config)} | words
     return words
 
 

@@ -17,6 +17,7 @@ There is no code by the authors; the choices that the paper leaves open are made
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Self
 
@@ -107,9 +108,9 @@ def spread(weights: Tensor, width: int) -> Tensor:
 
 
 def head_ranks(adapters: Mapping[str, Adapter]) -> dict[str, list[float]]:
-    """Module -> the rank of each head, to two decimals, for those modules whose heads have their own."""
+    """Module -> the rank of each head, rounded up to two decimals, for those modules whose heads have their own."""
     return {
-        name: [round(rank, 2) for rank in adapter.head_ranks().tolist()]
+        name: [math.ceil(100 * rank) / 100 for rank in adapter.head_ranks().tolist()]
         for name, adapter in adapters.items()
         if isinstance(adapter, ArdLora)
     }

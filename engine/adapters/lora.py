@@ -66,7 +66,8 @@ class Lora(Thin):
         return down, up if self.scale == 1 else up * self.scale
 
     def own_down(self) -> nn.Parameter | None:
-        return self.lora_down.weight
+        # Weight decomposition by inputs stretches what goes in, for each layer differently.
+        return self.lora_down.weight if self.dora_scale is None or self.dora_scale.shape[0] > 1 else None
 
     def linear_factors(self) -> list[nn.Parameter]:
         return [self.lora_up.weight]

@@ -236,7 +236,10 @@ def _new(layer: nn.Module, target: Target, generator: torch.Generator) -> Adapte
     try:
         if not algorithm.adapts(shape):
             raise ValueError(f"{target.options.kind} does not exist for such a layer")
-        return algorithm.create(shape, base_tensors(layer), target.options, generator)
+        adapter = algorithm.create(shape, base_tensors(layer), target.options, generator)
+        for parameter in adapter.parameters():  # decompositions give columns; a state that is read again has rows, and rounds otherwise
+            parameter.data = parameter.data.contiguous()
+        return adapter
     except ValueError as error:
         raise ConfigError(
             "config.layer", f"{target.layer.path}: {error}.", "Options that fit every layer that is trained.",

@@ -43,8 +43,6 @@ class Siblings:
             return product(x, down)
         part, version = self._parts.pop(member)
         shared = self._input is x and self._rules == _rules(x) and version == down._version
-        if not shared:
-            self.members.clear()
         if not (shared and self._parts):
             self.forget()
         return part if shared else product(x, down)

@@ -71,9 +71,7 @@ def read_adapter(path: Path | str) -> AdapterFile:
         )  # fmt: skip
     for name, parts in modules.items():
         _complete(name, parts, options)
-    embeddings = {
-        name: {part: tensors[key] for part, key in parts.items()} for name, parts in layout.embeddings.items()
-    }
+    embeddings = {name: {part: tensors[key] for part, key in parts.items()} for name, parts in layout.embeddings.items()}
     return AdapterFile(metadata, modules, layout.format, path, embeddings)
 
 

@@ -72,7 +72,7 @@ def ranks_by_block(facts: Mapping[str, ModuleFacts]) -> dict[str, BlockRanks]:
             found.setdefault(module.block, []).append(module.rank)
     return {
         block: BlockRanks(len(ranks), min(ranks), sum(ranks) / len(ranks), max(ranks))
-        for block, ranks in sorted(found.items(), key=lambda item: _place(item[0]))
+        for block, ranks in sorted(found.items(), key=lambda item: place(item[0]))
     }
 
 
@@ -82,8 +82,8 @@ def block_of(module: str) -> str:
     return next((label(found) for pattern, label in _BLOCKS if (found := pattern.search(flat))), "other")
 
 
-def _place(block: str) -> tuple[int, ...]:
-    """Samplers come after the layers of their level."""
+def place(block: str) -> tuple[int, ...]:
+    """A sort key of blocks, in the order in which the model runs through them. Samplers come after the layers of their level."""
     kind, _, inside = block.partition(" ")
     numbers = [int(number) for number in re.findall(r"\d+", inside)]
     encoder = int(kind.removeprefix("text") or 1) if kind.startswith("text") else 1

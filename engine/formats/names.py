@@ -108,7 +108,9 @@ def kohya_name(name: str) -> str:
         return flat
     flat = flat.removeprefix("base_model_model_")
     prefix, components = next((start, of) for start, of in READ_PREFIXES if flat.startswith(start))
-    component = components[0] if len(components) == 1 else "text_encoder" if "_self_attn_" in flat or "_mlp_fc" in flat else "unet"
+    component = (
+        components[0] if len(components) == 1 else "text_encoder" if "_self_attn_" in flat or "_mlp_fc" in flat else "unet"
+    )
     return _WRITTEN_PREFIXES[component] + without_wrappers(flat.removeprefix(prefix))
 
 

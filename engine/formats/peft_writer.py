@@ -50,9 +50,7 @@ def peft_tensors(modules: Modules) -> tuple[dict[str, Tensor], dict[str, str]]:
         tensors[f"{path}.lora_A.weight"], tensors[f"{path}.lora_B.weight"] = parts["lora_down.weight"], parts["lora_up.weight"]
         if "dora_scale" in parts:
             tensors[f"{path}.lora_magnitude_vector.weight"] = _magnitude(parts["dora_scale"])
-    options = {
-        f"{component}.{option}": value for component, own in components.items() for option, value in _options(own).items()
-    }
+    options = {f"{component}.{option}": value for component, own in components.items() for option, value in _options(own).items()}
     return tensors, {OPTIONS_KEY: json.dumps(options, sort_keys=True)}
 
 

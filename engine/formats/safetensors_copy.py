@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import ModelError
 from engine.formats.safetensors_header import Header, TensorInfo, read_header
-from engine.formats.safetensors_writer import DTYPE_NAMES
+from engine.formats.safetensors_reader import tensor_of
 from engine.workspace import atomic_write
 
 if TYPE_CHECKING:
@@ -72,11 +72,10 @@ def _header_bytes(header: Header, metadata: Mapping[str, str]) -> bytes:
 def _new_bytes(name: str, info: TensorInfo, old: bytes, change: Callable[[Tensor], Tensor], target: Path) -> bytes:
     import torch
 
-    dtype = getattr(torch, next(word for word, written in DTYPE_NAMES.items() if written == info.dtype))
-    stored = torch.frombuffer(bytearray(old), dtype=dtype).view(info.shape)
+    stored = tensor_of(info, old)
     if (new := change(stored)) is stored:
         return old
-    new = new.to(dtype)
+    new = new.to(stored.dtype)
     assert tuple(new.shape) == info.shape
     if not torch.isfinite(new.float()).all():
         raise ModelError(

@@ -111,7 +111,9 @@ def describe(path: Path | str) -> AdapterSummary:
     header = read_header(path)
     status = path.stat()
     layout = lay_out(path, header.tensors)
-    modules = {name: {suffix: header.tensors[key].shape for suffix, key in parts.items()} for name, parts in layout.modules.items()}
+    modules = {
+        name: {suffix: header.tensors[key].shape for suffix, key in parts.items()} for name, parts in layout.modules.items()
+    }
     algorithms = sorted({algorithm_of(shapes) or "" for shapes in modules.values()})
     text = {name: value for name, value in header.metadata.items() if len(value) <= SHOWN_METADATA}
     tags = _tags(text.get("ss_tag_frequency", ""))

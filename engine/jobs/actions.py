@@ -157,16 +157,23 @@ def pictures(job: Job, workspace: Workspace) -> list[ResultPicture]:
 
 def is_taken(name: str, workspace: Workspace) -> bool:
     """Whether a LoRA, a live run or a live tool has this name, upper and lower case being one."""
-    runs = open_store(workspace.database).list(limit=-1, states=LIVE, kinds=("train", "tool"))
+    making = [
+        job for job in open_store(workspace.database).list(limit=-1, states=LIVE, kinds=("train", "tool")) if not _bakes(job)
+    ]
     files = (file.stem for file in workspace.loras.glob("*.safetensors"))
-    return name.casefold() in {each.casefold() for each in (*(run.name for run in runs), *files)}
+    return name.casefold() in {each.casefold() for each in (*(job.name for job in making), *files)}
 
 
 def model_taken(name: str, workspace: Workspace) -> bool:
     """Whether a base model in the workspace, or one that is being made, has this name."""
-    made = open_store(workspace.database).list(limit=-1, states=LIVE, kinds=("tool",))
+    making = [job for job in open_store(workspace.database).list(limit=-1, states=LIVE, kinds=("tool",)) if _bakes(job)]
     files = (path.name.removesuffix(".safetensors") for path in workspace.checkpoint_folders[0].glob("*"))
-    return name.casefold() in {each.casefold() for each in (*(job.name for job in made), *files)}
+    return name.casefold() in {each.casefold() for each in (*(job.name for job in making), *files)}
+
+
+def _bakes(job: Job) -> bool:
+    """Whether a job makes a base model and not an adapter."""
+    return job.kind == "tool" and job.config["tool"]["kind"] == "bake"
 
 
 def free_name(name: str, workspace: Workspace, taken: Callable[[str, Workspace], bool] = is_taken) -> str:

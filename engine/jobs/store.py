@@ -264,7 +264,7 @@ def _worker_died(job: Job) -> EngineError:
     if job.kind == "train":
         todo = "Resume it: it goes on from the last saved state."
     else:
-        todo = "Try again; if it happens again, make the picture smaller."
+        todo = "Try again." + (" If it happens again, make the picture smaller." if job.kind == "generate" else "")
     return JobError("worker.died", "The process that worked on it has ended unexpectedly.", todo=todo, id=job.id)
 
 

@@ -77,7 +77,7 @@ def change_of(adapter: Adapter, base: Base, size: tuple[int, ...]) -> Change:
     adapter.eval()
     if isinstance(adapter, Thin) and adapter.dora_scale is None:
         down, up = adapter.factors()
-        return Change(size, down.flatten(1), up.flatten(1))
+        return Change(size, down.detach().flatten(1), up.detach().flatten(1))
     return Change(size, whole={name: delta.float() for name, delta in adapter.deltas(base).items()})
 
 

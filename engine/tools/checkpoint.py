@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from engine.errors import ModelError
 from engine.families.hub import download
-from engine.formats.safetensors_header import read_header
+from engine.formats.safetensors_header import Header, read_header
+from engine.formats.safetensors_reader import read_tensor
 from engine.formats.single_file import build_empty, empty_components, ldm_keys
 from engine.library import model_facts
 
@@ -33,17 +33,18 @@ class Checkpoint:
     location: the file or folder.
     components: "unet" and "text_encoder", their parameters on the meta device.
     places: (component, key of its state) -> every place where that tensor lies; a folder may hold variants, the plain one first.
+    headers: of the files.
     """
 
     location: Path
     components: dict[str, nn.Module]
     places: dict[tuple[str, str], list[Place]]
+    headers: dict[Path, Header]
 
     def tensor(self, component: str, key: str) -> Tensor:
         """A weight in its stored number format, in the shape that the layer has."""
-        place = self.places[component, key][0]
-        with safe_open(place.file, framework="pt") as file:
-            return file.get_tensor(place.key).view(self.components[component].get_parameter(key).shape)
+        file, name = self.places[component, key][0]
+        return read_tensor(file, self.headers[file], name).view(self.components[component].get_parameter(key).shape)
 
     def layer(self, component: str, path: str) -> LayerTensors:
         return LayerTensors(self, component, path)
@@ -84,27 +85,30 @@ def open_checkpoint(location: Path | str) -> Checkpoint:
 
 def _from_file(file: Path) -> Checkpoint:
     components = empty_components(file)
-    stored = set(read_header(file).tensors)
+    header = read_header(file)
     places = {}
     for component in COMPONENTS:
         for key, name in ldm_keys(component, dict(components[component].named_parameters())).items():
             shorter = name.replace("cond_stage_model.transformer.text_model.", "cond_stage_model.transformer.")  # some merges
-            places[component, key] = [Place(file, each) for each in dict.fromkeys((name, shorter)) if each in stored]
-    return _complete(Checkpoint(file, components, places))
+            places[component, key] = [Place(file, each) for each in dict.fromkeys((name, shorter)) if each in header.tensors]
+    return _complete(Checkpoint(file, components, places, {file: header}))
 
 
 def _from_folder(folder: Path) -> Checkpoint:
     components, places = {}, {}
+    headers: dict[Path, Header] = {}
     for component in COMPONENTS:
         config = json.loads((folder / component / "config.json").read_text(encoding="utf-8"))
         components[component] = build_empty(component, config)
         # Plain names are shortest, so that a variant's file (`….fp16.safetensors`) is never read instead.
         files = sorted((folder / component).glob("*.safetensors"), key=lambda file: (len(file.name), file.name))
-        stored = [(file, set(read_header(file).tensors)) for file in files]
+        headers |= {file: read_header(file) for file in files}
         for key, _ in components[component].named_parameters():
             names = (key, f"text_model.{key}", key.removeprefix("text_model."))
-            places[component, key] = [Place(file, name) for file, keys in stored for name in dict.fromkeys(names) if name in keys]
-    return _complete(Checkpoint(folder, components, places))
+            places[component, key] = [
+                Place(file, name) for file in files for name in dict.fromkeys(names) if name in headers[file].tensors
+            ]
+    return _complete(Checkpoint(folder, components, places, headers))
 
 
 def _complete(checkpoint: Checkpoint) -> Checkpoint:

@@ -10,6 +10,9 @@ from engine.tools.bench import Bench, Builder, Report, chosen_dtype, shared_meta
 from engine.tools.merge import check_layouts, summed
 from engine.tools.placed import all_matched, read_changes
 
+NOTHING = 1e-7
+"""A difference of this relative size is the rounding of its own calculation."""
+
 
 def difference(options: DifferenceOptions, bench: Bench) -> Report:
     """The report has `blocks`: block -> {"size": of a - b, "relative": to a}, Frobenius norms; `same`: modules without any.
@@ -26,12 +29,12 @@ def difference(options: DifferenceOptions, bench: Bench) -> Report:
     for name in bench.watch(list(dict.fromkeys(name for source in sources for name in source))):
         exact = summed(name, sources, (1.0, -1.0))
         size, first = exact.norm(), sources[0][name].norm() if name in sources[0] else 0.0
+        if size <= first * NOTHING:
+            size, same = 0.0, same + 1
+        else:
+            builder.add(name, exact, exact)
         block = squares[block_of(name)]
         block[0], block[1] = block[0] + size**2, block[1] + first**2
-        if size > first * 1e-7:
-            builder.add(name, exact, exact)
-        else:
-            same += 1
     if builder.tensors:
         metadata = shared_metadata([file.metadata for file in files])
         builder.save(bench.out, {**metadata, "modelspec.title": bench.out.stem})

@@ -44,7 +44,7 @@ def extract(options: ExtractOptions, bench: Bench) -> Report:
     assert base and tuned
     _check_same_make(base, tuned)
     layers = _layers(base, options)
-    builder, held, unchanged = None, 0.0, 0
+    held, unchanged = 0.0, 0
     first = next(iter(base.places))
     builder = Builder(chosen_dtype(options.precision, [base.tensor(*first), tuned.tensor(*first)]))
     for name in bench.watch(list(layers)):
@@ -61,8 +61,9 @@ def extract(options: ExtractOptions, bench: Bench) -> Report:
             "Choose another pair.", field="tool.tuned",
         )  # fmt: skip
     builder.save(bench.out, _metadata(base, bench))
-    whole = sum(_difference(base, tuned, *place) ** 2 for place in base.places)
-    return {**builder.report(), "unchanged": unchanged, "left_out": max(0.0, 1 - held / whole) ** 0.5}
+    covered = {(component, f"{path}.weight") for component, path in layers.values()}
+    whole = held + sum(_difference(base, tuned, *place) ** 2 for place in base.places if place not in covered)
+    return {**builder.report(), "unchanged": unchanged, "left_out": (1 - held / whole) ** 0.5}
 
 
 def _layers(base: Checkpoint, options: ExtractOptions) -> dict[str, tuple[str, str]]:

@@ -52,7 +52,7 @@ def network_facts(options: Any, tensors: Mapping[str, Tensor]) -> dict[str, Any]
     return {
         "network_module": module,
         "network_dim": getattr(options, "block_size", None) if rank is None else rank,
-        "network_alpha": own if own in alphas or not alphas else _one(alphas),
+        "network_alpha": own if not alphas or (own in alphas and rank != DYNAMIC) else _one(alphas),
         "network_dropout": getattr(options, "dropout", 0) or None,
         "network_args": {name: str(value) for name, value in args.items()},
         "scale_weight_norms": getattr(options, "max_norm", 0) or None,

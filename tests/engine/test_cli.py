@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 from engine.__main__ import COMMANDS, main
 from engine.cli.foreground import describe
@@ -206,6 +208,45 @@ def test_train_generate_inspect_with_the_starter(call: Callable, workspace: Work
     assert [(job["kind"], job["state"]) for job in jobs] == [("generate", "done")] * 2 + [("train", "done")]
     assert jobs[-1]["id"] in call("jobs", "list")[1]
     assert json.loads(call("jobs", "show", jobs[-1]["id"])[1])["name"] == "tiny mascot"
+
+
+def test_tools_for_adapter_files(call: Callable, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    module = "lora_unet_mid_block_attentions_0_proj_in"
+    tensors = {
+        f"{module}.lora_down.weight": np.eye(2, 128, dtype="float32"),
+        f"{module}.lora_up.weight": np.eye(128, 2, dtype="float32"),
+    }
+    for name in ("a", "b"):
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+    code, out, err = call(
+        "adapter", "merge", "a.safetensors:0.5", "b.safetensors:-0.25", "--out", "both", "--precision", "bfloat16"
+    )
+    assert code == 0 and "both.safetensors" in out and "error max" in out, err
+    code, out, err = call("adapter", "resize", "both", "--rank", "3", "--reduction", "sv_fro", "--target", "0.9", "--json")
+    assert (
+        code == 0
+        and json.loads(out.splitlines()[-1] if out.startswith("{") else out[out.index("{\n") :])["file"]
+        == "both-resize.safetensors"
+    ), err
+    assert call("adapter", "edit", "both", "--title", "12", "--trigger", "mofumo")[0] == 0
+    code, out, _ = call("adapter", "inspect", "both")
+    assert code == 0 and "mofumo" in out
+    code, out, _ = call("adapter", "inspect", "both", "--tensors", "--model", "starter")
+    assert code == 0 and "matched" in out and "mid" in out
+    assert "unchanged" in call("adapter", "verify", "both")[1]
+    assert call("adapter", "bake", "both", "--model", "starter", "--out", "baked")[0] == 0
+    assert (workspace.root / "models" / "checkpoints" / "baked" / "model_index.json").is_file()
+    code, out, err = call("adapter", "extract", "starter", "baked", "--rank", "4", "--convolutions", "false")
+    assert code == 0 and "baked-extract.safetensors" in out, err
+    assert [job.state for job in open_store(workspace.database).list()] == ["done"] * 6
+    for words, field in (
+        (["resize", "both", "--svd-rank", "3"], "tool.svd_rank"), (["resize", "both", "--rank", "many"], "tool.rank"),
+        (["resize", "nix"], "tool.file"), (["merge", "both:x:"], "tool.files"), (["resize", "both", "a"], "FILE"),
+        (["difference", "both"], "FILE"), (["resize", "both", "--out", "both"], "output.name"),
+    ):  # fmt: skip
+        code, _, err = call("adapter", *words)
+        assert code == 2 and err.startswith("Error: ") and field in err, (words, err)
 
 
 def test_dataset_check(call: Callable, tmp_path: Path) -> None:

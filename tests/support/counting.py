@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.config.generate import GenerateConfig
+from engine.config.tools import ToolConfig
 from engine.config.train import TrainConfig
 from engine.errors import DatasetError
 from engine.jobs.generating import ResultPicture
@@ -88,6 +89,18 @@ class CountingTrainer(CountingStudio):
         yield Done(step, f"{self.config.output.name}.safetensors", 1.0)
 
 
+def use_tool(config: ToolConfig, workspace: Workspace, on_progress: Progress) -> dict:
+    """Counts to 3, or slowly on and on, and writes a text file as the result."""
+    name = config.output.name
+    if "crash" in name:
+        raise ValueError("no such module")
+    steps = 1000 if "slow" in name else 3
+    for step in range(steps):
+        time.sleep(0.02 if "slow" in name else 0)
+        on_progress(step + 1, steps)
+    return {"file": f"{name}.safetensors", "report": {"counted": steps}}
+
+
 def warm_up() -> None:
     """There is nothing heavy to import."""
 
@@ -96,7 +109,7 @@ def let_go() -> None:
     pass
 
 
-COUNTING: Runners = {"warm_up": warm_up, "train": CountingTrainer, "generate": CountingStudio, "let_go": let_go}
+COUNTING: Runners = {"warm_up": warm_up, "train": CountingTrainer, "generate": CountingStudio, "tool": use_tool, "let_go": let_go}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:], COUNTING))

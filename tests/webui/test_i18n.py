@@ -5,11 +5,15 @@ import re
 import string
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from engine.config.field import fields
+from engine.config.tools import TOOLS
 from engine.errors import DatasetError, EngineError
+from engine.formats.adapter_layout import AdapterFormat
+from engine.formats.compatibility import PROGRAMS, REASONS, Loads
 from webui.forms import keyed
 from webui.i18n import COOKIE, LANGUAGES, SCOPES, browser_table, choice_key, explain, label, language, t, table
 
@@ -60,6 +64,19 @@ def test_every_algorithm_is_named_and_explained(code: str) -> None:
     for kind in keyed(SCOPES[""])["adapter.kind"].choices:
         assert table(code)[f"adapter.kind.choice.{kind}"]
         assert table(code)[f"text.kind.{kind}"]
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_every_tool_and_every_verdict_has_words(code: str) -> None:
+    words = table(code)
+    assert {f"text.tool.kind.{kind}" for kind in TOOLS} | {f"tools.tool.kind.choice.{kind}" for kind in TOOLS} <= set(words)
+    assert {f"text.loads_why.{reason}" for reason in REASONS} | {f"text.program.{name}" for name in PROGRAMS} <= set(words)
+    assert {f"text.loads.{verdict}" for verdict in get_args(Loads)} <= set(words)
+    assert {f"text.detail.formats.{name}" for name in get_args(AdapterFormat)} <= set(words)
+
+
+def test_reasons_are_told_in_english_as_the_engine_says_them() -> None:
+    assert {code: table("en")[f"text.loads_why.{code}"] for code in REASONS} == REASONS
 
 
 def test_no_key_is_the_beginning_of_another() -> None:

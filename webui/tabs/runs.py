@@ -7,7 +7,6 @@ from typing import Any
 
 import gradio as gr
 
-from engine.errors import EngineError
 from engine.jobs.job import Job
 from webui.context import Context
 from webui.i18n import label, t
@@ -45,29 +44,27 @@ def build(context: Context, reader: RunReader) -> RunsTab:
             again = gr.Button(label("runs.refresh"), elem_id="runs-refresh", size="sm")
         with gr.Column(scale=8, min_width=320):
             panel = RunPanel(context, reader, "runs")
-            tool = gr.HTML(elem_id="runs-tool", elem_classes=["card"], visible=False)
+            with gr.Column(visible=False, elem_classes=["card"]) as card:
+                tool = gr.HTML(elem_id="runs-tool")
     chosen = gr.State("")
 
     def refresh(request: gr.Request, id: str, seen: dict) -> list[Any]:
         language = context.language(request)
-        return [id, list_html(context, id, language), _tool(context, id, language), *panel.render(id, seen, language)]
+        return [id, list_html(context, id, language), *_tool(context, id, language), *panel.render(id, seen, language)]
 
     def choose(request: gr.Request, event: gr.EventData) -> list[Any]:
         return refresh(request, str(event._data.get("run", "")), {})
 
-    outputs = [chosen, listing, tool, *panel.outputs]
+    outputs = [chosen, listing, card, tool, *panel.outputs]
     again.click(refresh, [chosen, panel.seen], outputs, **quiet)
     listing.select(choose, None, outputs, **quiet)
     return RunsTab(panel, refresh, [chosen, panel.seen], outputs)
 
 
-def _tool(context: Context, id: str, language: str) -> Any:
+def _tool(context: Context, id: str, language: str) -> list[Any]:
     """The chosen use of a tool; hidden while a run is chosen."""
-    try:
-        job = context.jobs.get(id)
-    except EngineError:
-        return gr.update(visible=False)
-    return gr.update(visible=True, value=job_html(job, language)) if job.kind == "tool" else gr.update(visible=False)
+    job = next((job for job in context.jobs.list(limit=MOST, kinds=("tool",)) if job.id == id), None)
+    return [gr.update(visible=job is not None), job_html(job, language) if job else ""]
 
 
 def list_html(context: Context, chosen: str, language: str) -> str:

@@ -9,12 +9,14 @@ import time
 from pathlib import Path
 
 from engine.errors import EngineError
+from engine.formats.compatibility import compatibility
 from engine.formats.module_facts import BlockRanks, module_facts, ranks_by_block
+from engine.formats.rank_map import LayerRank, layer_ranks, rank_map_svg
 from engine.formats.safetensors_header import read_header
 from engine.formats.summary import AdapterSummary, describe
 from webui.i18n import t, table
 from webui.widgets.bars import Bar, bars_svg
-from webui.widgets.html import tag, text
+from webui.widgets.html import guarded, tag, text
 from webui.widgets.notices import problem
 from webui.widgets.words import megabytes, short
 
@@ -29,7 +31,7 @@ def detail_html(name: str, file: Path, language: str) -> str:
     """Everything about a file. What is wrong with it is said instead where it cannot be read."""
     try:
         summary = describe(file)
-        blocks = ranks_by_block(module_facts(file))
+        blocks, layers = ranks_by_block(module_facts(file)), layer_ranks(file)
         metadata = read_header(file).metadata
     except EngineError as error:
         return text("h3", name) + problem(error, language)
@@ -37,6 +39,8 @@ def detail_html(name: str, file: Path, language: str) -> str:
         _head(name, summary, metadata, language),
         _facts(summary, language),
         _section("ranks", bars_svg([_bar(*each) for each in blocks.items()], t("text.detail.ranks", language)), language),
+        _map(layers, language),
+        _section("programs", _programs(summary, language), language),
         _section("tags", _cloud(summary), language),
         _metadata(metadata, language),
     ]
@@ -101,6 +105,28 @@ def _bar(block: str, ranks: BlockRanks) -> Bar:
     """ "16 × 12" is rank 16 in twelve modules; "4–16 × 12" where it varies."""
     span = str(ranks.lowest) if ranks.lowest == ranks.highest else f"{ranks.lowest}–{ranks.highest}"
     return Bar(block, ranks.mean, f"{span} × {ranks.modules}", (ranks.lowest, ranks.highest))
+
+
+def _map(layers: list[LayerRank], language: str) -> str:
+    """The rank of every layer and head; open at once where they differ."""
+    if not any(layer.cells for layer in layers):
+        return ""
+    title = t("text.detail.rank_map", language)
+    differ = len({cell for layer in layers for cell in layer.cells}) > 1
+    drawn = tag("div", guarded(rank_map_svg(layers, title)), class_="wide")
+    return tag("details", text("summary", title) + drawn, open="" if differ else None)
+
+
+def _programs(summary: AdapterSummary, language: str) -> str:
+    """Which programs can use the file, and why not."""
+    rows = ""
+    for program, verdict in compatibility(summary).items():
+        head = text("strong", t(f"text.program.{program}", language)) + text(
+            "span", t(f"text.loads.{verdict.loads}", language), class_=f"badge loads-{verdict.loads}"
+        )
+        why = " ".join(t(f"text.loads_why.{reason}", language) for reason in verdict.reasons)
+        rows += tag("li", head + (text("span", why, class_="hint") if why else ""))
+    return tag("ul", rows, class_="plain programs")
 
 
 def _cloud(summary: AdapterSummary) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from webui.widgets.html import tag, text
 
-WIDTH, ROW = 640, 20
-LEFT, RIGHT = 124, 104
+WIDTH, ROW = 400, 20
+LEFT, RIGHT = 104, 76
 """Room for the names and for the numbers, px."""
 
 

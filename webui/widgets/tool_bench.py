@@ -69,9 +69,10 @@ class ToolBench:
     def _listen(self) -> None:
         form = self.form
         kind = form.components["tool.kind"]
+        self.explained = [self.about, self.add, form.components["output.name"]]
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         kind.change(form.seen, form.inputs, form.inputs, queue=False, **quiet)
-        kind.change(self.explain, kind, [self.about, self.add], queue=False, **quiet)
+        kind.change(self.explain, kind, self.explained, queue=False, **quiet)
         files = form.components["tool.files"]
         self.add.input(_appended, [files, self.add], [files, self.add], queue=False, **quiet)
         looks = [self.job, self.timer, self.report, self.show, self.cancel, self.shown]
@@ -80,19 +81,26 @@ class ToolBench:
         self.ticked = self.timer.tick(self._look, self.job, looks, queue=False, **quiet)
         self.cancel.click(self._cancel, self.job, looks, queue=False, **quiet)
         self.load_inputs = [kind]
-        self.load_outputs = [self.about, self.add, *(form.components[key] for key in (*LISTED, *MODELS))]
+        self.load_outputs = [*self.explained, *(form.components[key] for key in (*LISTED, *MODELS))]
 
     def load(self, request: gr.Request, kind: str) -> list[Any]:
         """The adapters and models there are now."""
         names, models = list(library.adapter_names(self.workspace)), [card.name for card in library.models(self.workspace)]
-        about, add = self.explain(request, kind)
-        add = gr.update(choices=names, visible=add["visible"], value=None)
-        return [about, add, *[gr.update(choices=names)] * len(LISTED), *[gr.update(choices=models)] * len(MODELS)]
+        about, add, name = self.explain(request, kind)
+        return [
+            about,
+            {**add, "choices": names},
+            name,
+            *[gr.update(choices=names)] * len(LISTED),
+            *[gr.update(choices=models)] * len(MODELS),
+        ]
 
-    def explain(self, request: gr.Request, kind: str) -> tuple[str, Any]:
-        """What the chosen tool does, in a line; and whether it takes a list of files."""
+    def explain(self, request: gr.Request, kind: str) -> list[Any]:
+        """What the chosen tool does, in a line; whether it takes a list of files; whether it writes one."""
         words = text("p", t(f"text.tool.kind.{kind}", self.context.language(request)), class_="hint")
-        return words, gr.update(visible=self.form.fields["tool.files"].belongs_to(kind))
+        return [
+            words, gr.update(visible=self.form.fields["tool.files"].belongs_to(kind)), gr.update(visible=kind != "inspect"),
+        ]  # fmt: skip
 
     def _start(self, request: gr.Request, press: str, marked: list[str], *values: Any) -> list[Any]:
         """The tool stands in the queue, or every problem stands at its field."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from peft import LoraConfig, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 
+from engine.adapters.network import Network
 from engine.errors import AdapterError
 from engine.formats.adapter_file import read_adapter
 from engine.formats.names import NameIndex
+from engine.formats.summary import describe
 
 MODULE = "lora_unet_mid_block_attentions_0_proj_in"
 
@@ -106,11 +109,103 @@ def test_refusals(tmp_path: Path) -> None:
         "adapter.incomplete_module": {f"{MODULE}.lora_up.weight": torch.ones(5, 2)},
         "adapter.bad_shape": {**pair(), f"{MODULE}.lora_up.weight": torch.ones(5, 3)},
         "adapter.not_finite": {**pair(), f"{MODULE}.alpha": torch.tensor(float("nan"))},
+        "adapter.module_twice": {**pair(), f"{MODULE}.lora_A.weight": torch.ones(2, 6)},
+        "adapter.bad_dtype": {**pair(), f"{MODULE}.lora_up.weight": torch.ones(5, 2, dtype=torch.int8)},
     }
     for code, tensors in cases.items():
         assert refused(write(tmp_path / "x.safetensors", tensors)).code == code
     metadata = {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": "much"})}
     assert refused(write(tmp_path / "x.safetensors", pair("unet.mid"), metadata)).code == "adapter.bad_peft_config"
+
+
+def test_a_regular_expression_in_a_file_is_not_run(tmp_path: Path) -> None:
+    metadata = {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": 4, "unet.alpha_pattern": {".*(a+)+b": 2}})}
+    assert refused(write(tmp_path / "x.safetensors", pair("unet.mid"), metadata)).code == "adapter.bad_peft_config"
+
+
+def test_the_first_pattern_counts_as_in_peft(tmp_path: Path) -> None:
+    pattern = {"to_q": 1, "^a.to_q": 2, "a.to_k": 3, "^to_v": 4}
+    metadata = {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": 8, "unet.alpha_pattern": pattern})}
+    tensors = {key: tensor for name in ("to_q", "to_k", "to_v") for key, tensor in pair(f"unet.a.{name}").items()}
+    file = read_adapter(write(tmp_path / "x.safetensors", tensors, metadata))
+    assert [parts["alpha"].item() for parts in file.modules.values()] == [3, 1, 8]
+
+
+@pytest.mark.parametrize("part", ["string_to_param.*", "clip_l"])
+def test_a_bundled_embedding_is_set_apart(tmp_path: Path, part: str) -> None:
+    vectors = torch.arange(8.0).view(2, 4)
+    file = read_adapter(write(tmp_path / "x.safetensors", {**pair(), f"bundle_emb.my cat.{part}": vectors}))
+    assert list(file.modules) == [MODULE] and list(file.embeddings) == ["my cat"]
+    assert torch.equal(file.embeddings["my cat"][part], vectors)
+
+
+FOREIGN = {
+    "OneTrainer": ("lora_transformer_single_transformer_blocks_0_attn_to_q", "lora_te3_encoder_block_0_layer_0_SelfAttention_q"),
+    "ai-toolkit": ("transformer.transformer_blocks.0.attn.to_q", "transformer.single_transformer_blocks.0.proj_mlp"),
+    "BFL": ("diffusion_model.double_blocks.0.img_attn.qkv", "diffusion_model.single_blocks.0.linear1"),
+    "LyCORIS": ("lycoris_transformer_blocks_0_attn_to_q", "lycoris_single_transformer_blocks_0_proj_mlp"),
+}
+
+
+@pytest.mark.parametrize("program", FOREIGN)
+def test_files_of_other_families_are_read_and_match_nothing(tmp_path: Path, unet: UNet2DConditionModel, program: str) -> None:
+    tensors = {key: tensor for name in FOREIGN[program] for key, tensor in pair(name).items()}
+    path = write(tmp_path / "x.safetensors", tensors)
+    assert set(read_adapter(path).modules) == set(FOREIGN[program])
+    assert sum(describe(path).modules.values()) == 2
+    with pytest.raises(AdapterError) as caught:
+        Network.from_file(read_adapter(path), {"unet": unet})
+    assert caught.value.code == "adapter.no_match" and caught.value.values["total"] == 2
+
+
+def hostile(suffixes: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{MODULE}.{suffix}": tensor for suffix, tensor in suffixes.items()}
+
+
+HOSTILE = {
+    "a rank of a million": hostile({"lora_down.weight": torch.ones(10**6, 8), "lora_up.weight": torch.ones(8, 10**6)}),
+    "no rank": hostile({"lora_down.weight": torch.ones(0, 8), "lora_up.weight": torch.ones(8, 0)}),
+    "shapes of another layer": hostile({"lora_down.weight": torch.ones(2, 320), "lora_up.weight": torch.ones(320, 2)}),
+    "several alphas": {**pair(), **hostile({"alpha": torch.ones(3)})},
+    "nothing but alpha": hostile({"alpha": torch.tensor(1.0)}) | pair("lora_unet_conv_in"),
+    "numbers without a point": hostile({"lora_down.weight": torch.ones(2, 8, dtype=torch.int32), "lora_up.weight": torch.ones(8, 2)}),
+    "infinite": hostile({"lora_down.weight": torch.ones(2, 8), "lora_up.weight": torch.full((8, 2), torch.inf)}),
+    "half a LoHa": hostile({"hada_w1_a": torch.ones(8, 2), "hada_w1_b": torch.ones(2, 8)}),
+    "a LoKr that does not divide": hostile({"lokr_w1": torch.ones(3, 3), "lokr_w2": torch.ones(3, 3)}),
+    "empty factors": hostile({"lokr_w1": torch.ones(0, 0), "lokr_w2": torch.ones(8, 8)}),
+    "a flat core": hostile({"lora_down.weight": torch.ones(2, 8), "lora_up.weight": torch.ones(8, 2), "lora_mid.weight": torch.ones(2)}),
+    "many inputs": hostile({"weight": torch.ones(8), "on_input": torch.ones(2)}),
+    "blocks of the wrong number": hostile({"oft_blocks": torch.ones(3, 2, 2)}),
+    "a DoRA of the wrong size": {
+        **hostile({"lora_down.weight": torch.ones(2, 8), "lora_up.weight": torch.ones(8, 2)}), **hostile({"dora_scale": torch.ones(5, 1)})
+    },
+    "ten thousand modules of nowhere": {
+        f"lora_unet_{number}.{side}.weight": torch.ones(1, 1) for number in range(10_000) for side in ("lora_down", "lora_up")
+    },
+    "ten thousand tensors of no kind": {**pair(), **{f"{number}.weight": torch.ones(1) for number in range(10_000)}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_adapter_is_refused_and_leaves_the_base_alone(tmp_path: Path, unet: UNet2DConditionModel, case: str) -> None:
+    """Whatever is wrong is said in an error of ours, soon, and before anything is put into the model."""
+    path = write(tmp_path / "x.safetensors", HOSTILE[case])
+    before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
+    started = time.process_time()
+    with pytest.raises(AdapterError) as caught:
+        Network.from_file(read_adapter(path), {"unet": unet})
+    assert time.process_time() - started < 3 and path.name in caught.value.what
+    assert all(torch.equal(tensor, before[name]) for name, tensor in unet.state_dict().items())
+    assert not any("forward" in vars(layer) for layer in unet.modules())
+
+
+def test_mixed_number_formats_are_fine(tmp_path: Path, unet: UNet2DConditionModel) -> None:
+    tensors = hostile({
+        "lora_down.weight": torch.ones(2, 8).bfloat16(), "lora_up.weight": torch.ones(8, 2).to(torch.float8_e4m3fn),
+        "alpha": torch.tensor(2, dtype=torch.int64),
+    })  # fmt: skip
+    network = Network.from_file(read_adapter(write(tmp_path / "x.safetensors", tensors)), {"unet": unet})
+    assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
 
 
 def test_a_pickle_is_read_as_weights_only(tmp_path: Path) -> None:

@@ -98,6 +98,13 @@ def test_the_card() -> None:
         modelspec_metadata(replace(FACTS, base_version="unheard-of"))
 
 
+def test_what_a_merged_file_adds_to_the_card() -> None:
+    facts = replace(FACTS, merged_from="a, b", thumbnail="data:image/jpeg;base64,AAAA", network_dim="Dynamic")
+    card = modelspec_metadata(facts)
+    assert (card["modelspec.merged_from"], card["modelspec.thumbnail"]) == ("a, b", "data:image/jpeg;base64,AAAA")
+    assert kohya_metadata(facts)["ss_network_dim"] == "Dynamic"
+
+
 def test_tag_frequency() -> None:
     captions = {"10_a": ["a, b , A"] * 3, "3_b": ["Robot,, blue sky\nsecond line, ignored", "", "robot"]}
     assert tag_frequency(captions) == {"10_a": {"a": 6, "b": 3}, "3_b": {"robot": 2, "blue sky": 1}}

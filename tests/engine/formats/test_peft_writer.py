@@ -114,7 +114,9 @@ def test_what_peft_cannot_express_is_refused_by_name(parts: dict, options: Layer
 
 
 def test_a_name_without_a_path_is_refused() -> None:
-    modules = {"lora_unet_double_blocks_0_img_attn_qkv": {"lora_down.weight": torch.ones(2, 3), "lora_up.weight": torch.ones(3, 2)}}
+    modules = {
+        "lora_unet_double_blocks_0_img_attn_qkv": {"lora_down.weight": torch.ones(2, 3), "lora_up.weight": torch.ones(3, 2)}
+    }
     with pytest.raises(AdapterError, match="cannot be told"):
         peft_tensors(modules)
 
@@ -141,7 +143,10 @@ PEFT_CASES = {
 def through(block: nn.Module) -> list[Tensor]:
     generator = torch.Generator().manual_seed(1)
     layers = {name.rpartition(".")[2]: layer for name, layer in block.named_modules() if name.endswith(("proj_in", "conv1"))}
-    return [layers["proj_in"](torch.randn(2, 12, generator=generator)), layers["conv1"](torch.randn(1, 12, 5, 5, generator=generator))]
+    return [
+        layers["proj_in"](torch.randn(2, 12, generator=generator)),
+        layers["conv1"](torch.randn(1, 12, 5, 5, generator=generator)),
+    ]
 
 
 @pytest.mark.parametrize("case", PEFT_CASES)
@@ -184,5 +189,7 @@ def test_peft_s_loha_and_lokr_are_read(tmp_path: Path, case: str) -> None:
 
 
 def test_a_peft_file_without_its_options_has_the_rank_for_alpha(tmp_path: Path) -> None:
-    save_file({f"base_model.model.a.hada_w{n}": torch.ones(3, 3) for n in ("1_a", "1_b", "2_a", "2_b")}, tmp_path / "x.safetensors")
+    save_file(
+        {f"base_model.model.a.hada_w{n}": torch.ones(3, 3) for n in ("1_a", "1_b", "2_a", "2_b")}, tmp_path / "x.safetensors"
+    )
     assert read_adapter(tmp_path / "x.safetensors").modules["base_model.model.a"]["alpha"].item() == 3

@@ -95,6 +95,22 @@ def test_dora_and_mixed(tmp_path: Path) -> None:
     assert summary.dora and summary.algorithm == "mixed"
 
 
+def test_what_else_is_told(tmp_path: Path) -> None:
+    """What decides which programs can read it, and what a card shows."""
+    core = {"lora_down.weight": (2, 6, 1, 1), "lora_up.weight": (5, 2, 1, 1), "lora_mid.weight": (2, 2, 3, 3)}
+    tensors = {
+        **{f"{UNET}.{suffix}": torch.ones(shape) for suffix, shape in core.items()}, f"{TEXT}.hada_w1_b": torch.ones(3, 6),
+        "bundle_emb.cat.clip_l": torch.ones(1, 4), **lora("lora_te3_encoder_block_0_layer_0_SelfAttention_q", "lora_transformer_x"),
+    }  # fmt: skip
+    metadata = {"modelspec.merged_from": "a, b", "modelspec.thumbnail": "data:image/png;base64,AAAA"}
+    summary = describe(write(tmp_path / "x.safetensors", tensors, metadata))
+    assert summary.algorithms == ("loha", "lora") and summary.tucker and summary.ranks == (2, 3)
+    assert summary.modules == {"unet": 2, "text_encoder": 1, "text_encoder_3": 1} and summary.embeddings == ("cat",)
+    assert summary.merged_from == "a, b" and summary.cover
+    hostile = describe(write(tmp_path / "y.safetensors", lora(UNET), {"modelspec.thumbnail": "javascript:alert(1)"}))
+    assert not hostile.cover
+
+
 @pytest.mark.parametrize(
     "value",
     ["", "None", "null", "[1]", '{"a": 3}', '{"a": {"b": "c"}}', "{" * 5000, "9" * 5000, "[" * 190_000, "x" * (2**20 + 1)],

@@ -61,7 +61,7 @@ def make_lora(workspace: Workspace, model: Family) -> MakeLora:
         size: float = 0.05,
         **metadata: str,
     ) -> Path:
-        options = options or LoraOptions(rank=3, alpha=2, conv_rank=2, train_text_encoder=True)
+        options = options or LoraOptions(rank=3, alpha=2, targets="attention", train_text_encoder=True)
         network = Network.create(model.components, choose(model.layers(), options), seed)
         randomise(network, seed, size)
         tensors = {

@@ -16,7 +16,8 @@ def thin(rank: int, size: tuple[int, ...], seed: int) -> Change:
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(1, 5), st.floats(-2, 2, width=32)), min_size=1, max_size=4), st.sampled_from([(6, 4), (3, 2, 3, 3)])
+    st.lists(st.tuples(st.integers(1, 5), st.floats(-2, 2, width=32)), min_size=1, max_size=4),
+    st.sampled_from([(6, 4), (3, 2, 3, 3)]),
 )
 def test_ranks_side_by_side_are_the_sum(terms: list[tuple[int, float]], size: tuple[int, ...]) -> None:
     changes = [(thin(rank, size, seed), weight) for seed, (rank, weight) in enumerate(terms)]

@@ -10,6 +10,7 @@ from engine.adapters.network import Network
 from engine.config.train import TrainConfig
 from engine.errors import AdapterError
 from engine.formats.adapter_file import read_adapter
+from engine.formats.suffixes import algorithm_of
 from engine.training.events import Resumed, Started, Step
 from engine.workspace import Workspace
 from tests.support.adapter_cases import CASES
@@ -19,7 +20,8 @@ TRAINED = [case for case, options in CASES.items() if options.kind != "norm"]  #
 
 
 def config(case: str, name: str, **settings) -> TrainConfig:
-    options = {**CASES[case].model_dump(), "targets": "full", "train_text_encoder": True, "train_norms": True}
+    rules = ["unet.down_blocks.*: off", "unet.up_blocks.*: off"]  # a layer of every kind is left, in a tenth of the time
+    options = {**CASES[case].model_dump(), "targets": "full", "train_text_encoder": True, "train_norms": True, "rules": rules}
     made = config_of(output__name=name, training__max_steps=3, **settings)
     return TrainConfig.model_validate({**made.model_dump(), "adapter": options})
 
@@ -45,9 +47,9 @@ def test_different_algorithms_in_one_run(workspace: Workspace, tmp_path: Path) -
     rules = ["*.attn2.*: loha rank=2", "*.ff.*: lokr factor=4", "*.attn1.to_q: off", "*.mid_block.*: rank=5"]
     made = train(workspace, tmp_path / "run", config_of(output__name="mixed", adapter__rules=rules))
     file = read_adapter(made.file)
-    kinds = {name: next(iter(tensors)) for name, tensors in file.modules.items()}
-    assert all("hada" in kind for name, kind in kinds.items() if "attn2" in name and "mid_block" not in name)
-    assert all("lokr" in kind for name, kind in kinds.items() if "_ff_" in name and "mid_block" not in name)
+    kinds = {name: algorithm_of({suffix: t.shape for suffix, t in parts.items()}) for name, parts in file.modules.items()}
+    assert all(kind == "loha" for name, kind in kinds.items() if "attn2" in name and "mid_block" not in name)
+    assert all(kind == "lokr" for name, kind in kinds.items() if "_ff_" in name and "mid_block" not in name)
     assert not any(name.endswith("attn1_to_q") and "mid_block" not in name for name in kinds)
     assert {t["lora_down.weight"].shape[0] for name, t in file.modules.items() if "mid_block" in name} == {5}
     loaded = Network.from_file(file, made.trainer.model.components)
