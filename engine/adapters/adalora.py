@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from engine.adapters.base import LayerShape, ParamGroup
 from engine.adapters.importance import Importance
-from engine.adapters.initial import check_rank
+from engine.adapters.initial import check_rank, fitting
 from engine.adapters.layers import Base
-from engine.adapters.thin import Factor, Thin, thin_common, thin_rank, thin_sizes
+from engine.adapters.thin import Factor, Thin, thin_common, thin_rank
 from engine.config.adapter import AdaloraOptions
 
 INTERVAL = 10
@@ -86,14 +86,12 @@ class Adalora(Thin):
     @classmethod
     def create(cls, shape: LayerShape, base: Base, options: AdaloraOptions, generator: torch.Generator) -> Self:
         rank, scale = thin_rank(shape, options)
-        down, up = thin_sizes(shape, rank)
-        rows = torch.Size(down[1:]).numel()
-        check_rank(rank, rows, shape.outputs)
-        q, p = (torch.linalg.qr(torch.randn(size, rank, generator=generator))[0] for size in (rows, shape.outputs))
+        sizes = torch.Size(shape.weight[1:]).numel(), shape.outputs
+        check_rank(rank, *sizes)
+        q, p = (torch.linalg.qr(torch.randn(size, rank, generator=generator))[0] for size in sizes)
         schedule = Schedule(options.budget, options.begin, options.end)
-        return cls(
-            q.T.reshape(down).contiguous(), p.reshape(up), torch.zeros(rank), scale, schedule, options.orthogonality, **thin_common(options)
-        )
+        factors = fitting(shape, q.T, p)
+        return cls(*factors, torch.zeros(rank), scale, schedule, options.orthogonality, **thin_common(options))
 
     def factors(self) -> tuple[Tensor, Tensor]:
         up = self.lora_up.weight
@@ -123,9 +121,10 @@ class Adalora(Thin):
         return self.orthogonality * (distance_to_identity(p.T @ p) + distance_to_identity(q @ q.T))
 
     def after_backward(self) -> None:
-        if not self.dropped:
-            for importance, parameter in zip(self.importance, (self.lora_down.weight, self.lora_up.weight, self.values), strict=True):
-                importance.observe(parameter)  # type: ignore[operator]
+        if self.dropped:
+            return
+        for importance, parameter in zip(self.importance, (self.lora_down.weight, self.lora_up.weight, self.values), strict=True):
+            importance.observe(parameter)  # type: ignore[operator]
 
     def scores(self) -> Tensor:
         """What each triplet is worth, (rank,): equation 7."""

@@ -36,11 +36,10 @@ class Entry:
     strengths: Mapping[str, float] | None
 
     @property
-    def acts(self) -> bool:
-        return bool(self.strength) and not (self.adapter.dropped and self.adapter.training)
-
-    @property
     def strength(self) -> float:
+        """Its strength now, 0 while it sits out."""
+        if self.adapter.dropped and self.adapter.training:
+            return 0.0
         return (self.network.strengths if self.strengths is None else self.strengths)[self.component]
 
 
@@ -57,7 +56,7 @@ class Beside:
         layer.forward = self  # type: ignore[method-assign]
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        acting = [(entry.strength, entry.adapter) for entry in self.entries if entry.acts]
+        acting = [(strength, entry.adapter) for entry in self.entries if (strength := entry.strength)]
         if acting and self._sums(x, acting):
             learning = [parameter for _, adapter in acting for parameter in adapter.parameters()]
             return layer_at(self.layer, x, lambda: moved(self.layer, acting), learning)
@@ -71,9 +70,11 @@ class Beside:
 
     def _sums(self, x: Tensor, acting: Acting) -> bool:
         """Whether the changes are added to the weight."""
+        if not self.stock or any(adapter.beside for _, adapter in acting):
+            return False
         weight = self.layer.weight
         exact = weight.dtype == x.dtype and x.dtype in (torch.float32, torch.float64) and not autocasts(x)
-        return self.stock and exact and not weight.requires_grad and not any(adapter.beside for _, adapter in acting)
+        return exact and not weight.requires_grad
 
     def take_out(self, entry: Entry) -> None:
         self.entries.remove(entry)

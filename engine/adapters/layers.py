@@ -70,7 +70,8 @@ def format_of(x: Tensor) -> torch.dtype:
 
 def for_factor(x: Tensor, factor: Tensor) -> Tensor:
     """x in the number format of what it will be multiplied by, unless autocast picks one for both."""
-    return x if autocasts(x) else x.to(factor.dtype)
+    wanted = format_of(x) if autocasts(x) else factor.dtype
+    return x if x.dtype == wanted else x.to(wanted)
 
 
 def add_into(y: Tensor, change: Tensor, strength: float = 1.0) -> Tensor:
@@ -89,7 +90,7 @@ def add_product_into(y: Tensor, inner: Tensor, up: Tensor, strength: float = 1.0
     memory = memory_of(y)
     if memory is None or memory.dim() not in (2, 3) or inner.dtype != y.dtype:
         return add_into(y, F.linear(inner, up), strength)
-    up = up.to(y.dtype).mT  # autocast does not look at what is written in place
+    up = (up if up.dtype == y.dtype else up.to(y.dtype)).mT  # autocast does not look at what is written in place
     if memory.dim() == 2:
         return seen_as(y, memory.addmm_(inner.reshape(len(memory), -1), up, alpha=strength))
     return memory.baddbmm_(inner, up.expand(len(memory), -1, -1), alpha=strength)

@@ -9,17 +9,35 @@ made with, under the same rules (gradients, autocast); nothing is kept once all 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from engine.adapters.layers import autocasts, for_factor, format_of
+from engine.adapters.layers import for_factor
 
 if TYPE_CHECKING:
     from engine.adapters.thin import Thin
+
+
+SMALL = 2**16
+"""Below so many numbers in x, arranging the product takes longer than it saves (60 microseconds on a CPU)."""
+
+
+class _Part(NamedTuple):
+    """The product of x and one factor, and the versions of both that it is the product of."""
+
+    product: Tensor
+    x: Tensor
+    down: Tensor
+    versions: tuple[int, int]
+    differentiable: bool
+
+    def is_of(self, x: Tensor, down: Tensor) -> bool:
+        same = self.x is x and self.down is down and self.versions == (x._version, down._version)
+        return same and self.differentiable == torch.is_grad_enabled()
 
 
 class Siblings:
@@ -29,63 +47,57 @@ class Siblings:
         self.members = list(members)
         for member in self.members:
             member.siblings = self
-        self._input: Tensor | None = None
-        self._rules: tuple[Any, ...] = ()
-        self._parts: dict[Thin, tuple[Tensor, int]] = {}
+        self._parts: dict[Thin, _Part] = {}
 
     def product(self, member: Thin, x: Tensor, down: Tensor) -> Tensor:
         """x @ down^T of one member: (..., in) and (rank, in) to (..., rank)."""
-        if down is not member.own_down() or x.is_inference() or torch.compiler.is_compiling():
+        if x.numel() < SMALL or x.is_inference() or torch.compiler.is_compiling():
             return product(x, down)
         if member not in self._parts:
             self._make(x)
-        if member not in self._parts:  # the only one that acts
+        if (part := self._parts.pop(member, None)) is None:
             return product(x, down)
-        part, version = self._parts.pop(member)
-        shared = self._input is x and self._rules == _rules(x) and version == down._version
-        if not (shared and self._parts):
-            self.forget()
-        return part if shared else product(x, down)
+        if part.is_of(x, down):
+            return part.product
+        self.members.clear()  # they do not share their input after all
+        self.forget()
+        return product(x, down)
 
     def _make(self, x: Tensor) -> None:
         acting = [member for member in self.members if not (member.dropped and member.training)]
         downs = [(member, down) for member in acting if (down := member.own_down()) is not None]
         self.forget()
         if len(downs) > 1:
-            factors = [down for _, down in downs]
-            whole = _Product.apply(x.to(format_of(x)) if autocasts(x) else for_factor(x, factors[0]), *factors)
-            parts = whole.split([len(factor) for factor in factors], -1)
-            self._input, self._rules = x, _rules(x)
-            self._parts = {member: (part, down._version) for (member, down), part in zip(downs, parts, strict=True)}
+            parts = _Products.apply(for_factor(x, downs[0][1]), *(down for _, down in downs))
+            version, differentiable = x._version, torch.is_grad_enabled()
+            for (member, down), part in zip(downs, parts, strict=True):
+                self._parts[member] = _Part(part, x, down, (version, down._version), differentiable)
 
     def forget(self) -> None:
         """Let go of what has been made but not taken, as when an error or a recomputation ended on the way."""
-        self._input, self._rules, self._parts = None, (), {}
+        self._parts.clear()
 
 
-class _Product(torch.autograd.Function):
-    """x @ [down; ...]^T; the factors are put together again in the backward pass instead of kept."""
+class _Products(torch.autograd.Function):
+    """x @ down^T of several factors, which are put together again in the backward pass instead of kept."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, *downs: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, *downs: Tensor) -> tuple[Tensor, ...]:
         ctx.save_for_backward(x, *downs)
-        return F.linear(x, torch.cat(downs).to(x.dtype))
+        return F.linear(x, torch.cat(downs).to(x.dtype)).split([down.shape[0] for down in downs], -1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, *downs = ctx.saved_tensors
+        grad = torch.cat(grads, -1)
         of_x = grad @ torch.cat(downs).to(grad.dtype) if ctx.needs_input_grad[0] else None
         if not any(ctx.needs_input_grad[1:]):  # LoRA-FA
             return of_x, *(None for _ in downs)
         of_downs = grad.reshape(-1, grad.shape[-1]).mT @ x.reshape(-1, x.shape[-1])
-        return of_x, *of_downs.to(downs[0].dtype).split([len(down) for down in downs])
+        return of_x, *of_downs.to(downs[0].dtype).split([down.shape[0] for down in downs])
 
 
 def product(x: Tensor, down: Tensor) -> Tensor:
     """x @ down^T of one factor."""
     return F.linear(for_factor(x, down), down)
-
-
-def _rules(x: Tensor) -> tuple[Any, ...]:
-    return x._version, format_of(x), torch.is_grad_enabled()

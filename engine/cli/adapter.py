@@ -131,7 +131,9 @@ def _lines(result: dict[str, Any], indent: str = "") -> list[str]:
         if isinstance(value, dict):
             lines += [f"{indent}{name.replace('_', ' ')}:", *_lines(value, indent + "  ")] if value else []
         elif value or value == 0:
-            shown = f"{value:.4g}" if isinstance(value, float) else ", ".join(map(str, value)) if isinstance(value, list) else value
+            shown = (
+                f"{value:.4g}" if isinstance(value, float) else ", ".join(map(str, value)) if isinstance(value, list) else value
+            )
             lines.append(f"{indent}{name.replace('_', ' '):<20} {shown}")
     return lines
 

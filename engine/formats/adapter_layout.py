@@ -55,6 +55,7 @@ def lay_out(path: Path, tensors: Mapping[str, TensorInfo]) -> AdapterLayout:
     for key in tensors:
         name, dot, part = key.removeprefix(BUNDLE).partition(".")
         if key.startswith(BUNDLE) and dot:
+            _check_dtype(path, name, part, tensors[key])
             embeddings.setdefault(name, {})[part] = key
         else:
             own.append(key)
@@ -96,15 +97,10 @@ def _check_names(path: Path, known: int, unknown: list[str]) -> None:
 
 def _check_module(path: Path, module: str, parts: Mapping[str, TensorInfo]) -> None:
     for suffix, info in parts.items():
-        if suffix in SCALARS:
-            if prod(info.shape) != 1:
-                raise _bad_shape(path, module, f"{suffix} is {info.shape}", "A single number was expected.")
-        elif info.dtype not in NUMBERS:
-            raise AdapterError(
-                "adapter.bad_dtype", f"{path.name}: {suffix} of {module!r} is stored as {info.dtype}.",
-                f"One of {', '.join(NUMBERS)} was expected.", "Use a version of the file that is not quantised.",
-                path=path, module=module, dtype=info.dtype,
-            )  # fmt: skip
+        if suffix not in SCALARS:
+            _check_dtype(path, module, suffix, info)
+        elif prod(info.shape) != 1:
+            raise _bad_shape(path, module, f"{suffix} is {info.shape}", "A single number was expected.")
     if algorithm_of({suffix: info.shape for suffix, info in parts.items()}) is None:
         raise _incomplete(path, module, f"holds nothing but {', '.join(parts)}", "The tensors of an algorithm were expected.")
     down, up = parts.get("lora_down.weight"), parts.get("lora_up.weight")
@@ -112,6 +108,15 @@ def _check_module(path: Path, module: str, parts: Mapping[str, TensorInfo]) -> N
         _check_factors(path, module, down.shape, up.shape)
     elif down or up or "lora_mid.weight" in parts:
         raise _incomplete(path, module, "has only one of its two LoRA factors", "Both lora_down and lora_up were expected.")
+
+
+def _check_dtype(path: Path, module: str, suffix: str, info: TensorInfo) -> None:
+    if info.dtype not in NUMBERS:
+        raise AdapterError(
+            "adapter.bad_dtype", f"{path.name}: {suffix} of {module!r} is stored as {info.dtype}.",
+            f"One of {', '.join(NUMBERS)} was expected.", "Use a version of the file that is not quantised.",
+            path=path, module=module, dtype=info.dtype,
+        )  # fmt: skip
 
 
 def _check_factors(path: Path, module: str, down: tuple[int, ...], up: tuple[int, ...]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,8 +113,9 @@ def _head(title: str, highest: float) -> str:
         _cell(BLOCK + NAME + CELLS * step / steps, TOP - 26, CELLS / steps, colour(highest * step / (steps - 1), highest))
         for step in range(steps if highest else 0)
     )
-    ends = _text(BLOCK + NAME - 12, TOP - 26, "0") + _text(BLOCK + NAME + CELLS + 6, TOP - 26, _number(highest)) if highest else ""
-    return _text(GAP, 8, title, "font-size='13' font-weight='bold'") + scale + ends
+    ends = ((BLOCK + NAME - 12, "0"), (BLOCK + NAME + CELLS + 6, _number(highest))) if highest else ()
+    scale += "".join(_text(x, TOP - 26, words) for x, words in ends)
+    return _text(GAP, 8, title, "font-size='13' font-weight='bold'") + scale
 
 
 def _row(layer: LayerRank, name: str, y: float, highest: float) -> str:
@@ -131,7 +131,9 @@ def _row(layer: LayerRank, name: str, y: float, highest: float) -> str:
 
 
 def _cell(x: float, y: float, width: float, fill: str) -> str:
-    return f"<rect x='{x:g}' y='{y + 1:g}' width='{width:g}' height='{ROW - 2}' fill='{fill}' stroke='#8c8c8c' stroke-width='0.4'/>"
+    return (
+        f"<rect x='{x:g}' y='{y + 1:g}' width='{width:g}' height='{ROW - 2}' fill='{fill}' stroke='#8c8c8c' stroke-width='0.4'/>"
+    )
 
 
 def _text(x: float, y: float, words: str, style: str = "") -> str:
@@ -149,8 +151,9 @@ def _safe(words: str) -> str:
 
 def _shared(names: Sequence[str]) -> int:
     """Length of what all names of a block begin with, up to a separator."""
-    start = os.path.commonprefix(names) if len(names) > 1 else ""
-    return max(start.rfind("_"), start.rfind(".")) + 1
+    pairs = enumerate(zip(min(names), max(names), strict=False))
+    length = next((index for index, (one, other) in pairs if one != other), 0)
+    return max(names[0].rfind("_", 0, length), names[0].rfind(".", 0, length)) + 1
 
 
 def _order(name: str) -> list[tuple[int, int, str]]:

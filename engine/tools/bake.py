@@ -20,7 +20,7 @@ from engine.adapters.network import Network
 from engine.config.tools import BakeOptions
 from engine.formats.safetensors_copy import copy_safetensors
 from engine.formats.safetensors_header import read_header
-from engine.tools.bench import Bench, Report
+from engine.tools.bench import Bench, Report, shared_metadata
 from engine.tools.checkpoint import Checkpoint, LayerTensors, Place
 from engine.workspace import atomic_write, sync_folder
 
@@ -52,16 +52,12 @@ def bake(options: BakeOptions, bench: Bench) -> Report:
             terms[ref.component, ref.path].append((network, name, weight))
     counted: set[Place] = set()
     changed = _changers(checkpoint, terms, counted)
-    about = {
-        "modelspec.title": bench.out.stem,
-        "modelspec.merged_from": ", ".join(p.stem for p in (checkpoint.location, *(f for f, _ in bench.plan.files))),
-    }
+    sources = (checkpoint.location, *(path for path, _ in bench.plan.files))
+    about = {"modelspec.title": bench.out.stem, "modelspec.merged_from": ", ".join(path.stem for path in sources)}
     if checkpoint.location.is_dir():
         _bake_folder(checkpoint.location, bench, changed)
     else:
-        metadata = {
-            key: value for key, value in read_header(checkpoint.location).metadata.items() if not key.startswith("modelspec.hash")
-        }
+        metadata = shared_metadata([read_header(checkpoint.location).metadata])
         copy_safetensors(checkpoint.location, bench.out, {**metadata, **about}, changed[checkpoint.location], bench.on_progress)
     return {"files": matches, "layers": len(terms), "tensors": len(counted)}
 

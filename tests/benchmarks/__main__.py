@@ -42,6 +42,8 @@ def main() -> None:
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         rows = import_module(f"tests.benchmarks.{options.name}").measure(options, Path(folder))
+    if not rows:  # it has shown and written its own table
+        return
     from tests.benchmarks.report import machine, show, write
 
     on = machine()

@@ -72,11 +72,15 @@ class _Builder:
         scroll: dict[str, Any] = {"fn": None, "js": TO_DETAIL, "api_visibility": "private"}
         self.again.click(*again, **quiet)
         self.view.select(self._choose, None, shown, **quiet).then(**scroll)
-        bench.shown.change(*again, **quiet)  # a tool has written a file
+        bench.ticked.then(self._new, [bench.shown, *again[1]], again[2], **quiet)
         bench.show.click(self._show, bench.shown, shown, **quiet).then(**scroll)
 
     def _refresh(self, request: gr.Request, chosen: str, kind: str) -> list[Any]:
         return [library_html(self.context, self.context.language(request), chosen), *self.bench.load(request, kind)]
+
+    def _new(self, request: gr.Request, made: str, chosen: str, kind: str) -> list[Any]:
+        """The lists once a tool has written a file."""
+        return self._refresh(request, chosen, kind) if made else [gr.skip()] * (1 + len(self.bench.load_outputs))
 
     def _choose(self, request: gr.Request, event: gr.EventData) -> list[Any]:
         return self._show(request, str(event._data.get("adapter", "")))

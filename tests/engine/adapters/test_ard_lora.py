@@ -199,7 +199,9 @@ def test_the_file_is_a_plain_lora_without_what_no_head_uses(finished: Run, tmp_p
     assert {row.name: list(row.heads) for row in layer_ranks(file.path)} == ranks
 
 
-@pytest.mark.parametrize("shape", [LayerShape(6, 6, (), HEADS), LayerShape(6, 6, (), HEADS, "inputs"), LayerShape(6, 6, (3, 3))], ids=str)
+@pytest.mark.parametrize(
+    "shape", [LayerShape(6, 6, (), HEADS), LayerShape(6, 6, (), HEADS, "inputs"), LayerShape(6, 6, (3, 3))], ids=str
+)
 def test_components_that_no_head_uses_are_cut_out(shape: LayerShape) -> None:
     adapter = adapter_of(shape, [0.3, 0.6, 0.0][: shape.heads])
     tensors = adapter.tensors()

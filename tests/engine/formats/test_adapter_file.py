@@ -221,3 +221,8 @@ def test_a_pickle_is_read_as_weights_only(tmp_path: Path) -> None:
     for name in ("y.pt", "z.pt"):
         assert refused(tmp_path / name).code == "adapter.bad_pickle"
     assert not (tmp_path / "canary").exists()
+
+
+def test_an_embedding_that_is_not_of_numbers_is_refused(tmp_path: Path) -> None:
+    tensors = {**pair(), "bundle_emb.cat.clip_l": torch.ones(1, 4, dtype=torch.complex64)}
+    assert refused(write(tmp_path / "x.safetensors", tensors)).code == "adapter.bad_dtype"

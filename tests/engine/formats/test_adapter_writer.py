@@ -116,7 +116,8 @@ def test_header_readers_import_no_torch() -> None:
         "names",
         "safetensors_header",
     ]
-    names += ["safetensors_writer", "single_file", "suffixes", "summary", "tokenizer_files"]
+    names += ["adapter_layout", "compatibility", "cover", "dotted", "kohya_tensors", "module_facts", "peft_alpha", "peft_writer"]
+    names += ["verify", "safetensors_writer", "single_file", "suffixes", "summary", "tokenizer_files"]
     lines = [f"import engine.formats.{name}" for name in names]
     code = "\n".join(
         [*lines, "import sys", "assert not {'torch', 'numpy', 'diffusers', 'safetensors', 'PIL'} & set(sys.modules)"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from engine.config.adapter import FullOptions, LohaOptions, LokrOptions, LoraOptions, OftOptions
 from engine.errors import AdapterError
@@ -147,3 +148,14 @@ def test_files_that_do_not_fit_together(make_lora: MakeLora, use: Use, workspace
             use("merge", files=files)
         assert told.value.code == code
     assert not (workspace.loras / "made.safetensors").exists()
+
+
+def test_what_the_base_model_lacks_is_not_lost_silently(make_lora: MakeLora, use: Use, workspace: Workspace) -> None:
+    tensors = load_file(make_lora("a"))
+    extra = {"lora_unet_nowhere.lora_down.weight": torch.ones(2, 4), "lora_unet_nowhere.lora_up.weight": torch.ones(8, 2)}
+    write_adapter(workspace.loras / "b.safetensors", tensors | extra, {})
+    with pytest.raises(AdapterError) as told:
+        use("merge", files=["a", "b"], model="file")
+    assert told.value.code == "tool.unmatched" and told.value.values["module"] == "lora_unet_nowhere"
+    use("merge", files=["a", "b"])
+    assert "lora_unet_nowhere" in read_adapter(workspace.loras / "made.safetensors").modules

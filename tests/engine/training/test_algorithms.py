@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from engine.adapters.network import Network
 from engine.config.train import TrainConfig
 from engine.errors import AdapterError
 from engine.formats.adapter_file import read_adapter
+from engine.formats.rank_map import HEAD_RANKS, layer_ranks
 from engine.formats.suffixes import algorithm_of
 from engine.training.events import Resumed, Started, Step
 from engine.workspace import Workspace
@@ -41,6 +43,17 @@ def test_a_stopped_run_ends_in_the_same_bits(workspace: Workspace, tmp_path: Pat
     (started,) = whole.of(Started)
     assert loaded.match.matched == loaded.match.total == sum(started.modules.values())
     assert sum(started.parameters.values()) > 0
+
+
+def test_the_ranks_of_heads_stand_in_the_file(workspace: Workspace, tmp_path: Path) -> None:
+    made = train(workspace, tmp_path / "run", config("ard_lora", "heads"))
+    told = json.loads(made.metadata[HEAD_RANKS])
+    rows = {row.name: row for row in layer_ranks(made.file)}
+    assert told.keys() == {name for name in rows if "norm" not in name} and all(
+        list(rows[name].heads) == told[name] for name in told
+    )
+    query = next(heads for name, heads in told.items() if name.endswith("attn1_to_q"))
+    assert len(query) == made.trainer.model.components["unet"].config.attention_head_dim and max(query) < 8  # type: ignore[union-attr]
 
 
 def test_different_algorithms_in_one_run(workspace: Workspace, tmp_path: Path) -> None:
