@@ -154,7 +154,9 @@ class AdaloraOptions(ThinOptions, BoundedOptions):
     @model_validator(mode="after")
     def _ranks_are_taken_away_over_time(self) -> Self:
         if self.begin >= self.end:
-            raise ValueError(f"begin is {self.begin:g} and end {self.end:g}: ranks are taken away in between, so end must be later.")
+            raise ValueError(
+                f"begin is {self.begin:g} and end {self.end:g}: ranks are taken away in between, so end must be later."
+            )
         return self
 
 
@@ -163,7 +165,7 @@ class ArdLoraOptions(ThinOptions, BoundedOptions):
 
     kind: Literal["ard_lora"] = "ard_lora"
     """The algorithm of the adapter."""
-    sparsity: Annotated[float, Ge(0), Le(10), Ui(level="advanced", step=0.0001)] = 1e-3
+    sparsity: Annotated[float, Ge(0), Le(10), Ui(level="advanced", step=0.001)] = 0.01
     """Weight of the penalty on rank: more leaves fewer ranks."""
     variation: Annotated[float, Ge(0), Le(100), Ui(level="expert", step=0.1)] = 0.1
     """Weight of the penalty on changes of the rank from step to step, relative to `sparsity`."""

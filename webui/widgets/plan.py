@@ -12,9 +12,11 @@ from engine.datasets.dataset import Dataset
 from engine.preflight import Preflight
 from engine.workspace import Workspace
 from webui.i18n import t, table
+from webui.widgets.counted import Counted
 from webui.widgets.html import tag, text
 from webui.widgets.previews import preview, url
-from webui.widgets.words import short, steps_list
+from webui.widgets.run_view import component_words
+from webui.widgets.words import megabytes, short, steps_list
 
 SHOWN_PICTURES = 24
 THUMBNAIL = 160
@@ -35,11 +37,14 @@ def _at(data: Any, path: str) -> Any:
     return data
 
 
-def plan_html(found: Preflight, config: TrainConfig, preset: Mapping[str, Any], language: str) -> str:
+def plan_html(
+    found: Preflight, config: TrainConfig, preset: Mapping[str, Any], language: str, before: Counted | None = None
+) -> str:
     """The table of facts.
 
     Args:
         preset: the chosen preset's settings by path.
+        before: what a run like this one has learnt with.
     """
     rows = [
         ("model", _model(found, language), source("model.path", config, preset)),
@@ -53,6 +58,7 @@ def plan_html(found: Preflight, config: TrainConfig, preset: Mapping[str, Any], 
         ("length", _length(found, config, language), _length_from(found, config, preset)),
         ("algorithm", _algorithm(config, language), source("adapter.kind", config, preset)),
         *_size(config, preset, language),
+        *([("learning", _learning(before, language), "run")] if before else []),
         ("rate", _rate(config, language), source("training.learning_rate", config, preset)),
         ("versions", _versions(found, language), source("output.save_count", config, preset)),
         ("samples", _samples(found, language), source("samples.count", config, preset)),
@@ -128,6 +134,12 @@ def _size(config: TrainConfig, preset: Mapping[str, Any], language: str) -> list
         words = t("text.plan.block_size_value", language, size=adapter.block_size)
         return [("blocks", words, source("adapter.block_size", config, preset))]
     return []
+
+
+def _learning(before: Counted, language: str) -> str:
+    """How many layers and numbers will learn, and how large the file will be."""
+    parts = [component_words(name, count, before.parameters.get(name, 0), language) for name, count in before.modules.items()]
+    return " · ".join(parts + ([megabytes(before.size, language)] if before.size else []))
 
 
 def _rank(adapter: RankOptions, language: str) -> str:
