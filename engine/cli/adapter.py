@@ -1,6 +1,7 @@
 """Work with adapter files: look into them, convert, merge, extract, resize and more.
 
-    inspect FILE                    what it is, from its header; with --tensors or --model every tensor is looked at
+    inspect FILE                    what it is, from its header; with --tensors or --model every tensor is looked at;
+                                    --map FILE.svg draws the rank of every layer
     verify FILE                     read it to the last byte
     convert FILE                    another spelling or number format
     merge FILE[:WEIGHT] ...         several as one
@@ -30,11 +31,13 @@ from engine.config.field import Field, fields
 from engine.config.load import parse_settings, validate
 from engine.config.tools import ToolConfig
 from engine.errors import ConfigError
+from engine.formats.compatibility import compatibility
+from engine.formats.rank_map import layer_ranks, rank_map_svg
 from engine.formats.summary import AdapterSummary, describe
 from engine.formats.verify import verify
 from engine.jobs import actions
 from engine.library import find_adapter_file
-from engine.workspace import Workspace
+from engine.workspace import Workspace, atomic_write
 
 FILES: dict[str, tuple[str, ...]] = {
     "inspect": ("file",), "verify": ("file",), "convert": ("file",), "merge": ("files",), "bake": ("files",),
@@ -52,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("files", metavar="FILE", nargs="+", help="the files, as above")
     add("--out", metavar="NAME", default="", help="name of the new file; default: made from the old one's")
     add("--tensors", action="store_true", help="inspect: look at every tensor")
+    add("--map", metavar="FILE.svg", type=Path, help="inspect: draw the rank of every layer (and head) there")
     add("--json", action="store_true", help="print JSON")
     settings = parser.add_argument_group("settings of the tools").add_argument
     for field in _settings():
@@ -74,6 +78,8 @@ def run(options: argparse.Namespace) -> int:
     workspace = workspace_of(options)
     if options.action == "verify":
         return _tell(asdict(verify(_file(options, workspace))), options.json)
+    if options.action == "inspect" and options.map:
+        return _draw(_file(options, workspace), options.map)
     if options.action == "inspect" and not (options.tensors or getattr(options, "tool.model")):
         summary = describe(_file(options, workspace))
         print(json.dumps(asdict(summary), default=str, ensure_ascii=False, indent=1) if options.json else table(summary))
@@ -116,6 +122,14 @@ def _file(options: argparse.Namespace, workspace: Workspace) -> Path:
     return path if path.suffix or path.exists() else find_adapter_file(text, workspace)
 
 
+def _draw(file: Path, picture: Path) -> int:
+    """The rank map of a file. Returns the exit code 0."""
+    with atomic_write(picture, "w") as stream:
+        stream.write(rank_map_svg(layer_ranks(file), file.stem))
+    print(f"rank map of {file.name}: {picture}")
+    return 0
+
+
 def _tell(result: dict[str, Any], as_json: bool) -> int:
     """Print what came out; the table of all modules only as JSON. Returns the exit code 0."""
     print(json.dumps(result, ensure_ascii=False, indent=1) if as_json else "\n".join(_lines(result)))
@@ -142,12 +156,14 @@ def table(summary: AdapterSummary) -> str:
     """The summary as lines; what the file does not tell is left out."""
     algorithm = summary.algorithm + (" with DoRA" if summary.dora else "")
     modules = ", ".join(f"{name} {count}" for name, count in summary.modules.items())
+    programs = compatibility(summary)
     base = f"{summary.base} ({summary.base_name})" if summary.base_name else summary.base
     rows = {
         "name": summary.name, "trained as": summary.output_name, "format": summary.format, "algorithm": algorithm,
         "rank": ", ".join(map(str, summary.ranks)), "modules": modules, "base": base, "trigger": summary.trigger,
         "embeddings": ", ".join(summary.embeddings), "pictures": summary.pictures, "resolution": summary.resolution,
         "created": summary.created, "tags": ", ".join(f"{tag} ({count})" for tag, count in summary.tags),
+        "loads in": ", ".join(f"{name} ({it.loads})" if it.loads == "partly" else name for name, it in programs.items() if it.loads != "no"),
         "description": summary.description, "hash": summary.model_hash, "size": f"{summary.size / 1e6:.1f} MB",
     }  # fmt: skip
     return "\n".join(f"{name:<12} {value}" for name, value in rows.items() if value)

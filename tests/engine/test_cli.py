@@ -198,7 +198,10 @@ def test_train_generate_inspect_with_the_starter(call: Callable, workspace: Work
 
     code, out, _ = call("adapter", "inspect", workspace.loras / "tiny mascot.safetensors", "--json")
     assert code == 0 and json.loads(out)["trigger"] == "mofumo" and json.loads(out)["ranks"][0] == 2
-    assert "mofumo" in call("adapter", "inspect", workspace.loras / "tiny mascot.safetensors")[1]
+    _, out, _ = call("adapter", "inspect", workspace.loras / "tiny mascot.safetensors")
+    assert "mofumo" in out and "automatic1111" in out
+    code, _, _ = call("adapter", "inspect", workspace.loras / "tiny mascot.safetensors", "--map", workspace.root / "map.svg")
+    assert code == 0 and (workspace.root / "map.svg").read_text().startswith("<svg")
 
     code, _, err = call("train", PRESET, "--set", "output.name=Tiny Mascot")
     assert code == 2 and "output.name" in err and "Tiny Mascot-v2" in err

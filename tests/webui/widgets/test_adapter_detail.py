@@ -20,7 +20,7 @@ def lora(file: Path, ranks: tuple[int, int] = (2, 4), **metadata: str) -> Path:
         tensors |= {
             f"{module}.lora_down.weight": numpy.zeros((rank, 8), numpy.float16),
             f"{module}.lora_up.weight": numpy.zeros((8, rank), numpy.float16),
-            f"{module}.alpha": numpy.float32(rank),
+            f"{module}.alpha": numpy.array(rank, numpy.float32),
         }
     save_file(tensors, file, metadata)
     return file
