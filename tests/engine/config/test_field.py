@@ -8,9 +8,9 @@ import pytest
 from annotated_types import Ge, Le
 from pydantic import BaseModel
 
+from engine.config.adapter import OPTIONS
 from engine.config.field import Field, Section, Ui, fields
 from engine.config.generate import GenerateConfig
-from engine.config.adapter import OPTIONS
 from engine.config.tools import TOOLS, ToolConfig
 from engine.config.train import TrainConfig
 
