@@ -195,11 +195,7 @@ def _folder_facts(folder: Path) -> ModelFacts:
         if missing := missing_parts(folder):
             raise FileNotFoundError(f"{', '.join(missing)} not there")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(
-            "model.bad_folder", f"The folder {folder.name} is not a complete diffusers model: {error}.",
-            "model_index.json with unet, vae, text_encoder, tokenizer and scheduler beside it.", "Choose another folder.",
-            path=folder.name,
-        ) from None  # fmt: skip
+        raise bad_folder(folder, error) from None
     if kind != "StableDiffusionPipeline":
         raise _unsupported(folder.name, kind)
     if unet.get("use_linear_projection"):  # what sets 2.x apart, of any size
@@ -226,6 +222,14 @@ def _file_facts(file: Path, size: int, mtime_ns: int) -> ModelFacts:
     factor = 2 ** (len(sizes["vae"]["block_out_channels"]) - 1)
     step = factor * 2 ** (len(sizes["unet"]["block_out_channels"]) - 1)
     return ModelFacts(file.stem, file, "sd1", resolution_from_header(header) or 512, factor, step, False)
+
+
+def bad_folder(folder: Path, error: Exception) -> ModelError:
+    return ModelError(
+        "model.bad_folder", f"The folder {folder.name} is not a complete diffusers model: {error}.",
+        "model_index.json with unet, vae, text_encoder, tokenizer and scheduler beside it.", "Choose another folder.",
+        path=folder.name,
+    )  # fmt: skip
 
 
 def _unsupported(name: str, family: str) -> ModelError:

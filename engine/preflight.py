@@ -16,6 +16,7 @@ from engine.datasets.dataset import Dataset
 from engine.datasets.sampler import BucketedItem, batches_per_epoch
 from engine.datasets.scan import scan
 from engine.errors import ConfigError, DatasetError, EngineError
+from engine.forecast import Trained, forecast
 from engine.library import ModelFacts, find_adapter_file, find_model, model_facts
 from engine.workspace import Workspace, check_name
 
@@ -33,6 +34,7 @@ class Preflight:
     Attributes:
         fits: how each picture enters its bucket, in the order of `dataset.pictures`.
         buckets: bucket (width, height) -> pictures, without repeats.
+        trained: what learns; None for a model that is not downloaded yet.
         notices: things to know that do not stop the run.
     """
 
@@ -41,6 +43,7 @@ class Preflight:
     fits: list[BucketFit]
     buckets: dict[tuple[int, int], int]
     model: ModelFacts
+    trained: Trained | None
     notices: list[EngineError]
 
     @property
@@ -79,6 +82,7 @@ def preflight(config: TrainConfig, workspace: Workspace) -> Preflight:
         fits=fits,
         buckets=dict(sorted(Counter(fit.bucket for fit in fits).items())),
         model=model,
+        trained=forecast(config.adapter, config.output.precision, model.location),
         notices=notices(config, dataset, model),
     )
 

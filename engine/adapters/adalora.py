@@ -26,10 +26,11 @@ from torch import Tensor, nn
 
 from engine.adapters.base import LayerShape, ParamGroup
 from engine.adapters.importance import Importance
-from engine.adapters.initial import check_rank, fitting
+from engine.adapters.initial import fitting
 from engine.adapters.layers import Base
-from engine.adapters.thin import Factor, Thin, thin_common, thin_rank
+from engine.adapters.thin import Factor, Thin, thin_common
 from engine.config.adapter import AdaloraOptions
+from engine.config.sizes import check_rank, thin_rank
 
 INTERVAL = 10
 """Steps between two decisions (Delta T of the paper)."""
@@ -87,7 +88,7 @@ class Adalora(Thin):
     def create(cls, shape: LayerShape, base: Base, options: AdaloraOptions, generator: torch.Generator) -> Self:
         rank, scale = thin_rank(shape, options)
         sizes = torch.Size(shape.weight[1:]).numel(), shape.outputs
-        check_rank(rank, *sizes)
+        check_rank(rank, *reversed(sizes))
         q, p = (torch.linalg.qr(torch.randn(size, rank, generator=generator))[0] for size in sizes)
         schedule = Schedule(options.budget, options.begin, options.end)
         factors = fitting(shape, q.T, p)

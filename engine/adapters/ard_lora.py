@@ -26,8 +26,9 @@ from torch import Tensor, nn
 
 from engine.adapters.base import Adapter, LayerShape, ParamGroup
 from engine.adapters.layers import Base
-from engine.adapters.thin import Factor, Thin, random_down, thin_common, thin_rank, thin_sizes
+from engine.adapters.thin import Factor, Thin, random_down, thin_common
 from engine.config.adapter import ArdLoraOptions
+from engine.config.sizes import head_count, thin_rank, thin_sizes
 
 
 class ArdLora(Thin):
@@ -49,9 +50,7 @@ class ArdLora(Thin):
 
     @classmethod
     def create(cls, shape: LayerShape, base: Base, options: ArdLoraOptions, generator: torch.Generator) -> Self:
-        width = shape.outputs if shape.head_axis == "outputs" else shape.inputs
-        if width % shape.heads:
-            raise ValueError(f"{width} {shape.head_axis} cannot be cut into {shape.heads} heads")
+        head_count(shape)
         rank, scale = thin_rank(shape, options)
         return cls(random_down(shape, rank, generator), torch.zeros(thin_sizes(shape, rank)[1]), scale, shape, options)
 

@@ -10,57 +10,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from engine.adapters.layers import Base, add_into, base_tensors
 from engine.adapters.recompute import layer_at
-
-
-@dataclass(frozen=True)
-class LayerShape:
-    """What an algorithm must know of a layer: Linear has `kernel` (); Conv2d (k, k); normalisation has no `inputs`.
-
-    Attributes:
-        heads: attention heads that its `head_axis` is cut into, equal parts in order.
-        bias: whether it has one.
-    """
-
-    outputs: int
-    inputs: int
-    kernel: tuple[int, ...] = ()
-    heads: int = 1
-    head_axis: Literal["outputs", "inputs"] = "outputs"
-    bias: bool = True
-
-    @classmethod
-    def of(cls, layer: nn.Module, heads: int = 1, head_axis: Literal["outputs", "inputs"] = "outputs") -> LayerShape:
-        bias = getattr(layer, "bias", None) is not None
-        if isinstance(layer, nn.Linear):
-            return cls(layer.out_features, layer.in_features, (), heads, head_axis, bias)
-        if isinstance(layer, nn.Conv2d) and layer.groups == 1:
-            return cls(layer.out_channels, layer.in_channels, tuple(layer.kernel_size), bias=bias)
-        if isinstance(layer, nn.LayerNorm) and len(layer.normalized_shape) == 1 and layer.elementwise_affine:
-            return cls(layer.normalized_shape[0], 0, bias=bias)
-        if isinstance(layer, nn.GroupNorm) and layer.affine:
-            return cls(layer.num_channels, 0, bias=bias)
-        raise TypeError(f"{type(layer).__name__} cannot carry an adapter")
-
-    @property
-    def spatial(self) -> bool:
-        """Whether the layer looks at more than one pixel: a convolution larger than 1x1."""
-        return any(side > 1 for side in self.kernel)
-
-    @property
-    def norm(self) -> bool:
-        return self.inputs == 0
-
-    @property
-    def weight(self) -> tuple[int, ...]:
-        """Shape of the layer's weight."""
-        return (self.outputs,) if self.norm else (self.outputs, self.inputs, *self.kernel)
+from engine.config.layers import LayerShape
 
 
 @dataclass(frozen=True)
@@ -140,7 +97,7 @@ class Adapter(nn.Module, ABC):
         This reference is the layer at `deltas`: Linear, convolution and normalisation are linear in their weights. An
         algorithm with a cheaper way overrides it. No randomness is drawn here: checkpointing runs it twice.
         """
-        return layer_at(layer, x, lambda: self.deltas(base_tensors(layer)), list(self.parameters()))
+        return layer_at(layer, x, lambda: self.deltas(base_tensors(layer)), self.parameters())
 
     @property
     def beside(self) -> bool:

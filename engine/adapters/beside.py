@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.adapters.base import Adapter
-from engine.adapters.layers import autocasts, base_tensors
+from engine.adapters.layers import autocasts, base_tensors, times
 from engine.adapters.recompute import layer_at
 
 if TYPE_CHECKING:
@@ -56,9 +56,10 @@ class Beside:
         layer.forward = self  # type: ignore[method-assign]
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        acting = [(strength, entry.adapter) for entry in self.entries if (strength := entry.strength)]
+        present = [(entry.strength, entry.adapter) for entry in self.entries]
+        acting = [(strength, adapter) for strength, adapter in present if strength]
         if acting and self._sums(x, acting):
-            learning = [parameter for _, adapter in acting for parameter in adapter.parameters()]
+            learning = (parameter for _, adapter in acting for parameter in adapter.parameters())
             return layer_at(self.layer, x, lambda: moved(self.layer, acting), learning)
         y = self.plain(x, *args, **kwargs)
         if len(acting) == 1:
@@ -91,7 +92,3 @@ def moved(layer: nn.Module, acting: Acting) -> dict[str, Tensor]:
             change = times(strength, delta)
             changes[name] = changes[name] + change if name in changes else change
     return {name: tensor + changes[name] if name in changes else tensor for name, tensor in base.items()}
-
-
-def times(strength: float, change: Tensor) -> Tensor:
-    return change if strength == 1 else strength * change

@@ -23,6 +23,7 @@ from engine.adapters.base import Adapter, LayerShape
 from engine.adapters.layers import Base, channel_axis
 from engine.adapters.rotation import Rotation, cayley_change, new_rescale, read_rotation
 from engine.config.adapter import BoftOptions
+from engine.config.sizes import boft_size, most_stages
 
 
 class Boft(Rotation):
@@ -30,10 +31,7 @@ class Boft(Rotation):
 
     @classmethod
     def create(cls, shape: LayerShape, base: Base, options: BoftOptions, generator: torch.Generator) -> Self:
-        size = block_size(shape.outputs, options.block_size)
-        number = shape.outputs // size
-        stages = min(options.factors or most_stages(number), most_stages(number))
-        blocks = torch.zeros(stages, number, size, size)
+        blocks = torch.zeros(boft_size(shape.outputs, options))
         return cls(blocks, options.constraint, new_rescale(shape, options.rescaled), options.module_dropout)
 
     @classmethod
@@ -73,22 +71,3 @@ class Boft(Rotation):
         change = cayley_change(self.oft_blocks, self.bound)
         halves = change.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2))
         return halves.transpose(-1, -2).transpose(-3, -4).flatten(-4, -3).flatten(-2)
-
-
-def most_stages(blocks: int) -> int:
-    """How many stages a number of blocks allows: stage i needs pairs that are 2^i blocks apart, beginning within a block."""
-    return (blocks & -blocks).bit_length()
-
-
-def block_size(channels: int, wanted: int) -> int:
-    """The size nearest to `wanted` that connects all channels, or, where that is more than twice it, any nearest even divisor.
-
-    Raises:
-        ValueError: the number of channels is odd.
-    """
-    sizes = [size for size in range(2, channels + 1, 2) if channels % size == 0]
-    if not sizes:
-        raise ValueError(f"BOFT needs an even number of output channels, here are {channels}")
-    connecting = [size for size in sizes if (number := channels // size) & (number - 1) == 0]
-    nearest = min(connecting, key=lambda size: abs(size - wanted))
-    return nearest if nearest <= 2 * wanted else min(sizes, key=lambda size: abs(size - wanted))

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from engine.adapters.base import LayerShape
 from engine.adapters.factored import magnitude
 from engine.adapters.layers import Base
-from engine.adapters.thin import Thin, random_down, thin_common, thin_rank, thin_sizes
+from engine.adapters.thin import Thin, random_down, thin_common
 from engine.config.adapter import DeloraOptions
+from engine.config.sizes import thin_rank, thin_sizes
 
 SMALLEST_NORM = 1e-4
 

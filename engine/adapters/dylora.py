@@ -20,8 +20,9 @@ from torch import Tensor
 from engine.adapters.base import LayerShape
 from engine.adapters.layers import Base
 from engine.adapters.lora import Lora
-from engine.adapters.thin import random_down, thin_common, thin_rank, thin_sizes
+from engine.adapters.thin import random_down, thin_common
 from engine.config.adapter import DyloraOptions
+from engine.config.sizes import thin_rank, thin_sizes
 
 
 class Dylora(Lora):

@@ -32,7 +32,8 @@ from engine.adapters.recompute import in_full_precision, layer_at
 def magnitude(weight: Tensor, axis: int) -> Tensor:
     """Norm of each slice along `axis` (0 outputs, 1 inputs), (out, 1, ...) or (1, in, ...), at least float32."""
     others = tuple(dim for dim in range(weight.dim()) if dim != axis)
-    return torch.linalg.vector_norm(weight.to(torch.promote_types(weight.dtype, torch.float32)), dim=others, keepdim=True)
+    wide = torch.promote_types(weight.dtype, torch.float32)
+    return torch.linalg.vector_norm(weight, dim=others, keepdim=True, dtype=wide)
 
 
 class Factored(Adapter):
@@ -58,7 +59,7 @@ class Factored(Adapter):
 
     def through(self, x: Tensor, layer: nn.Module) -> Tensor:
         """What `change` adds to the layer's output, less what is dropped in this step."""
-        return self.drop_rows(layer_at(layer, x, lambda: {"weight": self.change()}, list(self.parameters())), layer)
+        return self.drop_rows(layer_at(layer, x, lambda: {"weight": self.change()}, self.parameters(), exact=False), layer)
 
     def linear_factors(self) -> list[nn.Parameter]:
         """Parameters of one factor, in which the change is linear; where it begins at zero. Empty: `max_norm` cannot act."""
@@ -97,18 +98,22 @@ class Factored(Adapter):
         assert self.dora_scale is not None
         return int(self.dora_scale.shape[1] > 1 or self.dora_scale.shape[0] != weight.shape[0])
 
-    def stretch(self, weight: Tensor, change: Tensor) -> Tensor:
+    def norms(self, weight: Tensor, axis: int) -> Tensor:
+        """||W + dW||, in the shape of `dora_scale`."""
+        return magnitude(weight + self.change(), axis)
+
+    def stretch(self, norms: Tensor) -> Tensor:
         """m / ||W + dW||, in the shape of `dora_scale`."""
         assert self.dora_scale is not None
-        norm = magnitude((weight + change).detach(), self.dora_axis(weight))
-        return self.dora_scale / norm.clamp_min(torch.finfo(torch.float32).tiny)
+        return self.dora_scale / norms.detach().clamp_min(torch.finfo(torch.float32).tiny)
 
     def deltas(self, base: Base) -> dict[str, Tensor]:
         change = self.change()
         if self.dora_scale is None:
             return {"weight": change}
         weight = base["weight"].to(change.dtype)
-        return {"weight": (weight + change) * self.stretch(weight, change) - weight}
+        moved = weight + change
+        return {"weight": moved * self.stretch(magnitude(moved, self.dora_axis(weight))) - weight}
 
     def forward(self, x: Tensor, y: Tensor, layer: nn.Module) -> Tensor:
         """Weight decomposition as a stretch of what goes in or of what comes out, so that no weight is made for it.
@@ -117,11 +122,12 @@ class Factored(Adapter):
         """
         if self.dora_scale is None:
             return self.through(x, layer)
-        weight = base_tensors(layer)["weight"].to(self.dora_scale.dtype)
+        weight = base_tensors(layer)["weight"]
+        axis = self.dora_axis(weight)
         with torch.no_grad(), in_full_precision(x):
-            change = self.change()
-        stretch = self.stretch(weight, change).flatten()
-        if self.dora_axis(weight) == 0:
+            norms = self.norms(weight, axis)
+        stretch = self.stretch(norms).flatten()
+        if axis == 0:
             stretch = on_channels(layer, stretch, y)
             return (stretch - 1) * without_bias(layer, y) + stretch * self.through(x, layer)
         stretch = on_channels(layer, stretch, x)

@@ -21,21 +21,10 @@ from engine.adapters.layers import Base, base_tensors, change_of_output
 from engine.adapters.thin import Factor
 from engine.adapters.tucker import core_on
 from engine.config.adapter import GloraOptions
+from engine.config.sizes import glora_sizes
 from engine.formats.suffixes import ALGORITHM_SUFFIXES
 
 EXCHANGED = {"a1.weight": "a2.weight", "a2.weight": "a1.weight", "b1.weight": "b2.weight", "b2.weight": "b1.weight"}
-
-
-def glora_sizes(shape: LayerShape, rank: int, split: bool) -> dict[str, tuple[int, ...]]:
-    """Size of each factor; `split` is Tucker's decomposition of B."""
-    ones = tuple(1 for _ in shape.kernel)
-    sizes = {
-        "a1.weight": (shape.inputs, rank, *ones),
-        "a2.weight": (rank, shape.inputs, *ones),
-        "b1.weight": (shape.outputs, rank, *ones),
-        "b2.weight": (rank, shape.inputs, *(ones if split else shape.kernel)),
-    }
-    return sizes | ({"bm.weight": (rank, rank, *shape.kernel)} if split else {})
 
 
 class Glora(Adapter):
@@ -51,7 +40,7 @@ class Glora(Adapter):
 
     @classmethod
     def create(cls, shape: LayerShape, base: Base, options: GloraOptions, generator: torch.Generator) -> Self:
-        factors = {name: torch.zeros(size) for name, size in glora_sizes(shape, options.rank, split=False).items()}
+        factors = {name: torch.zeros(size) for name, size in glora_sizes(shape, options.rank).items()}
         for name in ("a1.weight", "b1.weight"):
             nn.init.kaiming_uniform_(factors[name], a=5**0.5, generator=generator)
         return cls(factors, options.alpha or options.rank, options.module_dropout)

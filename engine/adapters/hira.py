@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from engine.adapters.base import Adapter, LayerShape
 from engine.adapters.factored import Factored, common, fitted, leading
 from engine.adapters.layers import Base
-from engine.adapters.thin import random_down, thin_rank, thin_sizes
+from engine.adapters.thin import random_down
 from engine.config.adapter import HiraOptions
+from engine.config.sizes import thin_rank, thin_sizes
 
 
 class Hira(Factored):

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from engine.adapters.base import Adapter, LayerShape
-from engine.adapters.layers import Base, base_tensors, change_of_output, on_channels, without_bias
+from engine.adapters.layers import Base, base_tensors, change_of_output, on_channels, times, without_bias
 from engine.config.adapter import Ia3Options
+from engine.config.sizes import ia3_size
 
 
 class Ia3(Adapter):
@@ -32,14 +33,14 @@ class Ia3(Adapter):
     @classmethod
     def create(cls, shape: LayerShape, base: Base, options: Ia3Options, generator: torch.Generator) -> Self:
         on_input = options.side == "input"
-        return cls(torch.zeros(weight_size(shape, on_input)), on_input, options.module_dropout)
+        return cls(torch.zeros(ia3_size(shape, on_input)), on_input, options.module_dropout)
 
     @classmethod
     def from_tensors(cls, shape: LayerShape, tensors: Mapping[str, Tensor]) -> Self:
         if missing := set(cls.suffixes) - set(tensors):
             raise ValueError(f"{missing.pop()} is missing")
         weight, on_input = tensors["weight"].float(), bool(tensors["on_input"])
-        size = weight_size(shape, on_input)
+        size = ia3_size(shape, on_input)
         if weight.numel() != torch.Size(size).numel():
             raise ValueError(f"weight is {tuple(weight.shape)} where {size} is needed")
         return cls(weight.reshape(size), on_input)
@@ -55,8 +56,12 @@ class Ia3(Adapter):
             return factors * without_bias(layer, y.to(self.weight.dtype))
         return change_of_output(layer, factors * x, {"weight": base_tensors(layer)["weight"]})
 
-
-def weight_size(shape: LayerShape, on_input: bool) -> tuple[int, ...]:
-    """Size of `weight` on disk."""
-    channels = shape.inputs if on_input else shape.outputs
-    return (1, channels, *(1 for _ in shape.kernel)) if shape.kernel else (channels,)
+    def add_to(self, y: Tensor, x: Tensor, layer: nn.Module, strength: float) -> Tensor:
+        """On outputs y + s w (y - b) in one go, as f y + (b - f b) with f = 1 + s w."""
+        if self.axis == 1:
+            return super().add_to(y, x, layer, strength)
+        factors = on_channels(layer, 1 + times(strength, self.weight), y)
+        if layer.bias is None:
+            return (y * factors).to(y.dtype)
+        bias = on_channels(layer, layer.bias, y)  # type: ignore[arg-type]
+        return torch.addcmul(bias - factors * bias, y, factors).to(y.dtype)

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from engine.adapters.base import LayerShape
 from engine.adapters.layers import Base
-from engine.adapters.thin import random_down, thin_sizes
+from engine.adapters.thin import random_down
+from engine.config.sizes import check_rank, thin_sizes
 
 Initial = Callable[[LayerShape, Base, int, float, torch.Generator], tuple[Tensor, Tensor]]
 """(layer, its tensors, rank, scale of the product, generator) -> down and up, on the CPU, float32."""
@@ -62,9 +63,6 @@ def olora(shape: LayerShape, base: Base, rank: int, scale: float, generator: tor
 INITIAL: dict[str, Initial] = {"kaiming": kaiming, "orthogonal": orthogonal, "pissa": pissa, "olora": olora}
 """`initial` of the options -> what it means."""
 
-FROM_WEIGHT = ("pissa", "olora")
-"""Those whose product does not begin at zero."""
-
 
 def as_matrix(base: Base, rank: int) -> Tensor:
     """The weight as (out, in * k * k), float32 on the CPU, so that what is drawn from it does not depend on the device.
@@ -75,14 +73,6 @@ def as_matrix(base: Base, rank: int) -> Tensor:
     matrix = base["weight"].detach().flatten(1).float().cpu()
     check_rank(rank, *matrix.shape)
     return matrix
-
-
-def check_rank(rank: int, rows: int, columns: int) -> None:
-    """Raises:
-    ValueError: a matrix of so many rows and columns has fewer singular vectors.
-    """
-    if rank > min(rows, columns):
-        raise ValueError(f"rank {rank} is more than a weight of {rows} x {columns} has")
 
 
 def fitting(shape: LayerShape, down: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ Base = Mapping[str, Tensor]
 
 def base_tensors(layer: nn.Module) -> dict[str, Tensor]:
     """The layer's `weight` and, where it has one, `bias`, in a floating-point format."""
-    tensors = dict(layer.named_parameters(recurse=False))
+    tensors = {name: tensor for name, tensor in layer._parameters.items() if tensor is not None}
     if not tensors["weight"].is_floating_point():
         tensors["weight"] = dequantised(layer)  # type: ignore[assignment]
     return tensors  # type: ignore[return-value]
@@ -72,6 +72,10 @@ def for_factor(x: Tensor, factor: Tensor) -> Tensor:
     """x in the number format of what it will be multiplied by, unless autocast picks one for both."""
     wanted = format_of(x) if autocasts(x) else factor.dtype
     return x if x.dtype == wanted else x.to(wanted)
+
+
+def times(strength: float, change: Tensor) -> Tensor:
+    return change if strength == 1 else strength * change
 
 
 def add_into(y: Tensor, change: Tensor, strength: float = 1.0) -> Tensor:

@@ -8,7 +8,6 @@ its merge, but not its forward, multiplies by alpha / rank twice.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
 from typing import Self
 
 import torch
@@ -17,23 +16,13 @@ from torch import Tensor, nn
 from engine.adapters.base import LayerShape
 from engine.adapters.factored import Factored, common, fitted, leading
 from engine.adapters.layers import Base
-from engine.adapters.thin import thin_rank
 from engine.adapters.tucker import tucker
 from engine.config.adapter import LohaOptions
+from engine.config.sizes import loha_sizes, thin_rank
 from engine.formats.suffixes import ALGORITHM_SUFFIXES, SHARED_SUFFIXES
 
 DEVIATION = {"hada_w1_a": 0.1, "hada_w1_b": 1.0, "hada_w2_a": 0.0, "hada_w2_b": 1.0, "hada_t1": 0.1, "hada_t2": 0.1}
 """Standard deviation with which each factor begins."""
-
-
-def loha_sizes(shape: LayerShape, rank: int, split: bool) -> dict[str, tuple[int, ...]]:
-    """Size of each factor; `split` is Tucker's decomposition, which has the first factors transposed."""
-    if split:
-        pair = {"a": (rank, shape.outputs), "b": (rank, shape.inputs)}
-        cores = {f"hada_t{side}": (rank, rank, *shape.kernel) for side in (1, 2)}
-    else:
-        pair, cores = {"a": (shape.outputs, rank), "b": (rank, shape.inputs * prod(shape.kernel))}, {}
-    return {f"hada_w{side}_{end}": size for side in (1, 2) for end, size in pair.items()} | cores
 
 
 class Loha(Factored):

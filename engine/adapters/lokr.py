@@ -9,7 +9,6 @@ always. LyCORIS' merge, but not its forward, multiplies by it twice.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isqrt, prod
 from typing import Self
 
 import torch
@@ -18,48 +17,10 @@ from torch import Tensor, nn
 from engine.adapters.base import LayerShape
 from engine.adapters.factored import Factored, common, fitted, leading
 from engine.adapters.layers import Base, change_of_output
-from engine.adapters.thin import thin_rank
 from engine.adapters.tucker import tucker
 from engine.config.adapter import LokrOptions
+from engine.config.sizes import Sizes, first_sizes, lokr_sizes, second_sizes, thin_rank
 from engine.formats.suffixes import ALGORITHM_SUFFIXES, SHARED_SUFFIXES
-
-Sizes = dict[str, tuple[int, ...]]
-
-
-def factorise(size: int, factor: int) -> tuple[int, int]:
-    """(a, b) with a * b = size and a <= b, as LyCORIS chooses them.
-
-    Args:
-        factor: one of the two where it divides `size`, otherwise the largest that a may be; -1 makes them as equal as can be.
-    """
-    if factor > 0 and size % factor == 0:
-        small = min(factor, size // factor)
-    else:
-        largest = min(isqrt(size), factor if factor > 0 else size)
-        small = next(divisor for divisor in range(largest, 0, -1) if size % divisor == 0)
-    return small, size // small
-
-
-def first_sizes(out: int, inner: int, rank: int | None) -> Sizes:
-    """Sizes of w1, (out, inner): whole where `rank` is None."""
-    return {"lokr_w1": (out, inner)} if rank is None else {"lokr_w1_a": (out, rank), "lokr_w1_b": (rank, inner)}
-
-
-def second_sizes(out: int, inner: int, kernel: tuple[int, ...], rank: int | None, split: bool) -> Sizes:
-    """Sizes of w2, (out, inner, *kernel): whole where `rank` is None; `split` is Tucker's decomposition."""
-    if rank is None:
-        return {"lokr_w2": (out, inner, *kernel)}
-    if split:
-        return {"lokr_w2_a": (rank, out), "lokr_w2_b": (rank, inner), "lokr_t2": (rank, rank, *kernel)}
-    return {"lokr_w2_a": (out, rank), "lokr_w2_b": (rank, inner * prod(kernel))}
-
-
-def chosen_sizes(shape: LayerShape, rank: int, options: LokrOptions) -> Sizes:
-    """Sizes that the options ask for. A matrix is whole where a product of that rank would not be much smaller."""
-    (out1, out2), (in1, in2) = (factorise(size, options.factor) for size in (shape.outputs, shape.inputs))
-    first = rank if options.decompose_both and rank < max(out1, in1) / 2 else None
-    second = rank if not options.full_matrix and rank < max(out2, in2) / 2 else None
-    return first_sizes(out1, in1, first) | second_sizes(out2, in2, shape.kernel, second, options.tucker and shape.spatial)
 
 
 def written_sizes(shape: LayerShape, tensors: Mapping[str, Tensor]) -> Sizes:
@@ -106,7 +67,7 @@ class Lokr(Factored):
     @classmethod
     def create(cls, shape: LayerShape, base: Base, options: LokrOptions, generator: torch.Generator) -> Self:
         rank, scale = thin_rank(shape, options)
-        factors = {name: torch.zeros(size) for name, size in chosen_sizes(shape, rank, options).items()}
+        factors = {name: torch.zeros(size) for name, size in lokr_sizes(shape, rank, options).items()}
         for name, factor in factors.items():
             if name not in ("lokr_w2", "lokr_w2_b"):
                 nn.init.kaiming_uniform_(factor, a=5**0.5, generator=generator)

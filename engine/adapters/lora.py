@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from engine.adapters.base import LayerShape
-from engine.adapters.factored import fitted
-from engine.adapters.initial import FROM_WEIGHT, INITIAL
+from engine.adapters.factored import fitted, leading
+from engine.adapters.initial import INITIAL
 from engine.adapters.layers import Base
 from engine.adapters.shifted import Shifted
-from engine.adapters.thin import Factor, Thin, random_down, read_thin, thin_common, thin_rank
+from engine.adapters.thin import Factor, Thin, random_down, thin_common
 from engine.adapters.tucker import core_on, point
 from engine.config.adapter import LoraOptions
+from engine.config.sizes import FROM_WEIGHT, lora_sizes, thin_rank
 
 
 class Lora(Thin):
@@ -49,11 +50,9 @@ class Lora(Thin):
 
     @classmethod
     def from_tensors(cls, shape: LayerShape, tensors: Mapping[str, Tensor]) -> Self:
-        if "lora_mid.weight" not in tensors:
-            return cls(*read_thin(shape, tensors)).read_dora(shape, tensors)
-        down, up, alpha = read_thin(point(shape), tensors)
-        mid = fitted(tensors, {"lora_mid.weight": (len(down), len(down), *shape.kernel)})["lora_mid.weight"]
-        return cls(down, up, alpha, mid).read_dora(shape, tensors)
+        sizes = lora_sizes(shape, leading(tensors, "lora_down.weight"), "lora_mid.weight" in tensors)
+        down, up, *mid = fitted(tensors, sizes).values()
+        return cls(down, up, float(tensors["alpha"]), *mid).read_dora(shape, tensors)
 
     @property
     def rank(self) -> int:

@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.adapters.base import LayerShape
-from engine.adapters.layers import Base
-from engine.adapters.thin import Thin, thin_common, thin_rank, thin_sizes
+from engine.adapters.layers import Base, add_product_into, for_factor
+from engine.adapters.thin import Thin, thin_common
 from engine.config.adapter import MissOptions
+from engine.config.sizes import check_shards, thin_rank, thin_sizes
 
 
 class Miss(Thin):
@@ -32,9 +33,7 @@ class Miss(Thin):
     @classmethod
     def create(cls, shape: LayerShape, base: Base, options: MissOptions, generator: torch.Generator) -> Self:
         rank, scale = thin_rank(shape, options)
-        inputs = torch.Size(shape.weight[1:]).numel()
-        if rank > inputs:
-            raise ValueError(f"rank {rank} is more than its {inputs} inputs")
+        check_shards(rank, shape)
         return cls(shape, rank, scale, **thin_common(options))
 
     def factors(self) -> tuple[Tensor, Tensor]:
@@ -44,12 +43,19 @@ class Miss(Thin):
         return down, self.up().view(self.sizes[1])
 
     def up(self) -> Tensor:
-        return self.miss_block.T * self.scale
+        return self.miss_block.T if self.scale == 1 else self.miss_block.T * self.scale
 
     def through(self, x: Tensor, layer: nn.Module) -> Tensor:
-        """Where the inputs lie side by side, shards are added up instead of multiplied by zeros and ones."""
+        return super().through(x, layer) if isinstance(layer, nn.Conv2d) else F.linear(self.summed(x), self.up())
+
+    def add_to(self, y: Tensor, x: Tensor, layer: nn.Module, strength: float) -> Tensor:
         if isinstance(layer, nn.Conv2d):
-            return super().through(x, layer)
+            return super().add_to(y, x, layer, strength)
+        return add_product_into(y, self.summed(x), self.up(), strength)
+
+    def summed(self, x: Tensor) -> Tensor:
+        """Where the inputs lie side by side, shards are added up instead of multiplied by zeros and ones: (..., rank)."""
         rank = len(self.miss_block)
-        shards = F.pad(x.to(self.miss_block.dtype), (0, -x.shape[-1] % rank)).unflatten(-1, (-1, rank))
-        return F.linear(shards.sum(-2), self.up())
+        if rest := -x.shape[-1] % rank:
+            x = F.pad(x, (0, rest))
+        return for_factor(x, self.miss_block).unflatten(-1, (-1, rank)).sum(-2)

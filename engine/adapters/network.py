@@ -20,8 +20,8 @@ from engine.adapters.beside import Beside, Entry
 from engine.adapters.layers import base_tensors
 from engine.adapters.siblings import Siblings
 from engine.adapters.thin import Thin
-from engine.config.targets import Target
-from engine.errors import AdapterError, ConfigError
+from engine.config.targets import Target, does_not_fit
+from engine.errors import AdapterError
 from engine.formats.adapter_file import AdapterFile
 from engine.formats.names import ModuleRef, NameIndex, disk_names
 from engine.formats.suffixes import algorithm_of
@@ -241,10 +241,7 @@ def _new(layer: nn.Module, target: Target, generator: torch.Generator) -> Adapte
             parameter.data = parameter.data.contiguous()
         return adapter
     except ValueError as error:
-        raise ConfigError(
-            "config.layer", f"{target.layer.path}: {error}.", "Options that fit every layer that is trained.",
-            "Change them, or leave the layer out with a rule.", field="adapter.kind", path=target.layer.path, reason=str(error),
-        ) from None  # fmt: skip
+        raise does_not_fit(target.layer.path, str(error)) from None
 
 
 def read_module(file: AdapterFile, name: str, shape: LayerShape) -> Adapter:

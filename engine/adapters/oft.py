@@ -19,6 +19,7 @@ from engine.adapters.base import LayerShape
 from engine.adapters.layers import Base
 from engine.adapters.rotation import Rotation, cayley_change, new_rescale, read_rotation
 from engine.config.adapter import OftOptions
+from engine.config.sizes import oft_size
 
 
 class Oft(Rotation):
@@ -26,8 +27,7 @@ class Oft(Rotation):
 
     @classmethod
     def create(cls, shape: LayerShape, base: Base, options: OftOptions, generator: torch.Generator) -> Self:
-        size = block_size(shape.outputs, options)
-        blocks = torch.zeros(shape.outputs // size, size, size)
+        blocks = torch.zeros(oft_size(shape.outputs, options))
         return cls(blocks, options.constraint, new_rescale(shape, options.rescaled), options.module_dropout)
 
     @classmethod
@@ -37,19 +37,3 @@ class Oft(Rotation):
     def turned(self, rows: Tensor) -> Tensor:
         change = cayley_change(self.oft_blocks, self.bound).to(rows.dtype)
         return (change.mT @ rows.unflatten(0, change.shape[:2])).flatten(0, 1)
-
-
-def block_size(channels: int, options: OftOptions) -> int:
-    """The largest divisor of `channels` up to `options.block_size`, at least 2; where there is none, the next larger.
-
-    With `options.blocks`, the smallest that makes no more blocks than that.
-
-    Raises:
-        ValueError: there is only one channel.
-    """
-    sizes = [size for size in range(2, channels + 1) if channels % size == 0]
-    if not sizes:
-        raise ValueError("a single output channel cannot be rotated")
-    if options.blocks:
-        return next(size for size in sizes if channels // size <= options.blocks)
-    return next((size for size in reversed(sizes) if size <= options.block_size), sizes[0])

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from engine.adapters.base import Adapter, LayerShape
 from engine.adapters.layers import Base, channel_axis, without_bias
+from engine.config.sizes import rescale_size
 
 
 def cayley_change(blocks: Tensor, bound: float = 0.0) -> Tensor:
@@ -75,7 +76,7 @@ class Rotation(Adapter):
 
 def new_rescale(shape: LayerShape, rescaled: bool) -> Tensor | None:
     """Factors of one, (out, 1[, 1, 1]), or None where none are learnt."""
-    return torch.ones(shape.outputs, *(1 for _ in shape.weight[1:])) if rescaled else None
+    return torch.ones(rescale_size(shape)) if rescaled else None
 
 
 def read_rotation(shape: LayerShape, tensors: Mapping[str, Tensor], dims: int) -> tuple[Tensor, float, Tensor | None]:
@@ -95,5 +96,5 @@ def read_rotation(shape: LayerShape, tensors: Mapping[str, Tensor], dims: int) -
     if (rescale := tensors.get("rescale")) is not None:
         if rescale.numel() != shape.outputs:
             raise ValueError(f"rescale is {tuple(rescale.shape)} where {shape.outputs} numbers are needed")
-        rescale = rescale.float().reshape(shape.outputs, *(1 for _ in shape.weight[1:]))
+        rescale = rescale.float().reshape(rescale_size(shape))
     return blocks.float(), float(tensors.get("alpha", 0.0)), rescale

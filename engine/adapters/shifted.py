@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from engine.adapters.base import LayerShape
 from engine.adapters.initial import INITIAL
 from engine.adapters.layers import Base
-from engine.adapters.thin import Factor, Thin, thin_common, thin_rank
+from engine.adapters.thin import Factor, Thin, thin_common
 from engine.config.adapter import LoraOptions
+from engine.config.sizes import thin_rank
 
 
 class Shifted(Thin):

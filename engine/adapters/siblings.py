@@ -51,7 +51,7 @@ class Siblings:
 
     def product(self, member: Thin, x: Tensor, down: Tensor) -> Tensor:
         """x @ down^T of one member: (..., in) and (rank, in) to (..., rank)."""
-        if x.numel() < SMALL or x.is_inference() or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or x.numel() < SMALL or x.is_inference():
             return product(x, down)
         if member not in self._parts:
             self._make(x)

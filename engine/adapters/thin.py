@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.adapters.base import LayerShape
-from engine.adapters.factored import Factored, common, fitted, leading
+from engine.adapters.factored import Factored, common, magnitude
 from engine.adapters.layers import add_product_into, for_factor
 from engine.adapters.siblings import Siblings, product
+from engine.config.sizes import thin_sizes
 
 
 class Factor(nn.Module):
@@ -60,6 +61,17 @@ class Thin(Factored):
     def change(self) -> Tensor:
         down, up = self.factors()
         return (up.flatten(1) @ down.flatten(1)).view(up.shape[0], *down.shape[1:])
+
+    def norms(self, weight: Tensor, axis: int) -> Tensor:
+        """Per output by |w|^2 + 2 w (b A) + b (A A^T) b, so that nothing of the size of the weight is made."""
+        if axis == 1:
+            return super().norms(weight, axis)
+        down, up = (factor.flatten(1) for factor in self.factors())
+        mixed = (weight.flatten(1) @ down.to(weight.dtype).mT).to(up.dtype)
+        more = (up * (2 * mixed + up @ (down @ down.mT))).sum(1).view(-1, *(1 for _ in weight.shape[1:]))
+        norms = magnitude(weight, axis)
+        grown = norms * (1 + more / norms.square()).clamp_min(0).sqrt()  # exactly |w| where the change is zero
+        return torch.where(norms > 0, grown, more.clamp_min(0).sqrt())
 
     def tensors(self) -> dict[str, Tensor]:
         down, up = self.factors()
@@ -112,22 +124,6 @@ def on_ranks(mask: Tensor, inner: Tensor, convolution: bool) -> Tensor:
     return mask.view(*mask.shape, 1, 1) if convolution else mask.view(mask.shape[0], *middle, mask.shape[1])
 
 
-def thin_rank(shape: LayerShape, options: Any) -> tuple[int, float]:
-    """(rank, scale) that the options give a layer; the scale is alpha / rank, or alpha / sqrt(rank) (rsLoRA).
-
-    Kalajdzievski 2023, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA", section 3.
-    """
-    own = shape.spatial and getattr(options, "conv_rank", 0)
-    rank = options.conv_rank if own else options.rank
-    alpha = (options.conv_alpha if own else options.alpha) or rank
-    return rank, alpha / (rank**0.5 if getattr(options, "scaling", "rank") == "root" else rank)
-
-
-def thin_sizes(shape: LayerShape, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Sizes of down and up."""
-    return (rank, shape.inputs, *shape.kernel), (shape.outputs, rank, *(1 for _ in shape.kernel))
-
-
 def random_down(shape: LayerShape, rank: int, generator: torch.Generator) -> Tensor:
     """Kaiming-uniform with a = sqrt(5), as every LoRA trainer begins."""
     down = torch.empty(thin_sizes(shape, rank)[0])
@@ -138,14 +134,3 @@ def random_down(shape: LayerShape, rank: int, generator: torch.Generator) -> Ten
 def thin_common(options: Any) -> dict[str, float]:
     """The arguments of `Thin` from an algorithm's options."""
     return {"dropout": getattr(options, "dropout", 0.0), **common(options)}
-
-
-def read_thin(shape: LayerShape, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, float]:
-    """down, up and alpha from a file, float32, in the shapes used here.
-
-    Raises:
-        ValueError: they do not fit the layer.
-    """
-    names = ("lora_down.weight", "lora_up.weight")
-    factors = fitted(tensors, dict(zip(names, thin_sizes(shape, leading(tensors, names[0])), strict=True)))
-    return factors[names[0]], factors[names[1]], float(tensors["alpha"])

@@ -19,11 +19,12 @@ from scipy.linalg import eigh_tridiagonal
 from torch import Tensor, nn
 
 from engine.adapters.base import LayerShape
-from engine.adapters.initial import check_rank, fitting
+from engine.adapters.initial import fitting
 from engine.adapters.layers import Base
 from engine.adapters.shifted import Shifted
-from engine.adapters.thin import thin_common, thin_rank
+from engine.adapters.thin import thin_common
 from engine.config.adapter import TloraOptions
+from engine.config.sizes import check_rank, thin_rank
 
 
 class Tlora(Shifted):

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from engine.adapters.base import LayerShape
 from engine.adapters.layers import Base
-from engine.adapters.thin import Thin, thin_common, thin_rank, thin_sizes
+from engine.adapters.thin import Thin, thin_common
 from engine.config.adapter import VeraOptions
+from engine.config.sizes import thin_rank, thin_sizes
 
 _SHARED: WeakValueDictionary[tuple, Tensor] = WeakValueDictionary()
 """The random factors in use, gone with the last adapter that uses them."""

@@ -102,6 +102,14 @@ def _laid_on(options: LayerOptions, kind: str, settings: dict[str, Any], line: s
         raise _bad_rule(line, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
+def does_not_fit(path: str, reason: str) -> ConfigError:
+    """`config.layer`: the options of a target do not fit its layer."""
+    return ConfigError(
+        "config.layer", f"{path}: {reason}.", "Options that fit every layer that is trained.",
+        "Change them, or leave the layer out with a rule.", field="adapter.kind", path=path, reason=reason,
+    )  # fmt: skip
+
+
 def _bad_rule(line: str, reason: str) -> ConfigError:
     return ConfigError(
         "config.rule", f"The rule {line!r} cannot be followed: {reason}.",

@@ -20,7 +20,9 @@ SMALLEST = 4096
 
 def nf4(layer: nn.Linear, library: Any) -> nn.Module:
     """4-bit normal floats with doubly quantised scales, about 4.1 bits per weight."""
-    made = library.nn.Linear4bit(layer.in_features, layer.out_features, layer.bias is not None, layer.weight.dtype, quant_type="nf4")
+    made = library.nn.Linear4bit(
+        layer.in_features, layer.out_features, layer.bias is not None, layer.weight.dtype, quant_type="nf4"
+    )
     made.weight = library.nn.Params4bit(layer.weight.data, requires_grad=False, quant_type="nf4", compress_statistics=True)
     # On some CPUs bitsandbytes packs the weight anew at the first forward without gradients, with coarser scales: the base
     # would change, and widths that are no multiple of 64 fail.
@@ -52,7 +54,9 @@ def quantise(part: nn.Module, how: str) -> int:
             "model.no_bitsandbytes", f"A base in {how} needs bitsandbytes, which is not installed.", "The package bitsandbytes.",
             "Install it (pip install bitsandbytes), or set the base's quantization to none.", field="model.quantization", how=how,
         ) from error  # fmt: skip
-    wanted = [(path, layer) for path, layer in part.named_modules() if type(layer) is nn.Linear and layer.weight.numel() >= SMALLEST]
+    wanted = [
+        (path, layer) for path, layer in part.named_modules() if type(layer) is nn.Linear and layer.weight.numel() >= SMALLEST
+    ]
     for path, layer in wanted:
         owner, _, name = path.rpartition(".")
         device, made = layer.weight.device, FORMATS[how](layer, bitsandbytes)

@@ -17,13 +17,14 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from engine.errors import ModelError
 from engine.config.targets import Layer
+from engine.errors import ModelError
 from engine.families.base import Family
 from engine.families.sd_layers import text_layers, unet_layers
 from engine.formats.single_file import load_components
 from engine.generation.conditioning import Conditioning, encode_tokens
 from engine.library import ModelFacts
+
 
 class StableDiffusion(Family):
     """Args: the parts as diffusers and transformers build them, already in `dtype`."""

@@ -80,6 +80,41 @@ def _unet_place(path: str, n: int, attended: set[str]) -> tuple[str | None, str]
     return (f"input_blocks.{n * i + j + 1}.{slot}" if block[1] == "down" else f"output_blocks.{n * i + j}.{slot}"), rest
 
 
+_UNET_STARTS = {ldm: diffusers for diffusers, ldm in _UNET_ENDS.items()}
+_RESNET_NAMES = {ldm: diffusers for diffusers, ldm in _RESNET_PARTS.items()}
+
+
+def unet_from_ldm(paths: Iterable[str], layers_per_block: int) -> dict[str, str]:
+    """LDM paths of modules that have weights -> diffusers paths, the other way round. Strange ones are left out."""
+    names = {path: _diffusers_name(path, layers_per_block + 1) for path in paths}
+    return {path: name for path, name in names.items() if name}
+
+
+def _diffusers_name(path: str, n: int) -> str | None:
+    for start, place in _UNET_STARTS.items():
+        if path == start:
+            return place
+        if path.startswith(start + "."):
+            return _inside(place, path[len(start) + 1 :])
+    block = re.fullmatch(r"(input|output)_blocks\.(\d+)\.(\d)\.(.+)", path)
+    if not block:
+        return None
+    down, number, slot, rest = block[1] == "input", int(block[2]), int(block[3]), block[4]
+    level, layer = divmod(number - down, n)
+    place = f"{'down' if down else 'up'}_blocks.{level}"
+    if down and layer == n - 1:
+        return f"{place}.downsamplers.0.conv"
+    if rest == "conv":
+        return f"{place}.upsamplers.0.conv"
+    return _inside(f"{place}.{'attentions' if slot else 'resnets'}.{layer}", rest)
+
+
+def _inside(place: str, rest: str) -> str | None:
+    if ".resnets." not in place:
+        return f"{place}.{rest}"
+    return f"{place}.{_RESNET_NAMES[rest]}" if rest in _RESNET_NAMES else None
+
+
 def vae_to_ldm(paths: Iterable[str]) -> dict[str, str]:
     """Diffusers module paths of one AutoencoderKL -> its LDM module paths."""
     paths = list(paths)

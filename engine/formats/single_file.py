@@ -179,7 +179,7 @@ def load_components(
     path, folder = Path(path), Path(config_folder or SD1_CONFIGS)
     header = read_header(path)
     check_sd1_checkpoint(path, header)
-    configs = _configs(path, folder, header)
+    configs = component_configs(path, folder, header)
     tokenizer = find_tokenizer(path, folder, configs["text_encoder"]["vocab_size"], offline)
     configs["text_encoder"] |= {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     scheduler = _read_json(folder / "scheduler" / "scheduler_config.json")
@@ -197,7 +197,7 @@ def empty_components(path: Path) -> dict[str, Any]:
     """
     header = read_header(path)
     check_sd1_checkpoint(path, header)
-    configs = _configs(path, SD1_CONFIGS, header)
+    configs = component_configs(path, SD1_CONFIGS, header)
     try:
         return {component: build_empty(component, configs[component]) for component in ("unet", "text_encoder")}
     except ValueError as error:
@@ -208,7 +208,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _configs(path: Path, folder: Path, header: Header) -> dict[str, dict[str, Any]]:
+def component_configs(path: Path, folder: Path, header: Header) -> dict[str, dict[str, Any]]:
+    """Component -> its config: that of `folder`, and over it what the file shows.
+
+    Raises:
+        ModelError: `model.bad_shape`.
+    """
     configs = {}
     for component, overrides in read_architecture(path, header).items():
         config = _read_json(folder / component / "config.json")

@@ -55,7 +55,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "OLoRA": lora(initial="olora", rate=1e-3),
     "DyLoRA": ranked("dylora", unit=2),
     "AdaLoRA": ranked("adalora", rank=12, alpha=12, conv_rank=12),
-    "ARD-LoRA": ranked("ard_lora", rank=16, alpha=16, conv_rank=16),
+    "ARD-LoRA": ranked("ard_lora"),
+    "ARD-LoRA, sparsity 0.05": ranked("ard_lora", sparsity=0.05),
     "T-LoRA": ranked("tlora", min_rank=4),
     "VeRA": of("vera", 2e-2, rank=64, alpha=64, conv_rank=64),
     "MiSS": of("miss", rank=8, alpha=8, **EVERYWHERE),
@@ -70,6 +71,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "GLoRA": of("glora", rank=8, alpha=8, **EVERYWHERE),
     "full": of("full", 5e-4, **EVERYWHERE),
     "LoRA-C3Lier, norm layers too": lora(train_norms=True),
+    "LoRA rank 2": lora(rank=2, alpha=2, conv_rank=2),
     "LoRA rank 4": lora(rank=4, alpha=4, conv_rank=4),
     "LoRA rank 16": lora(rank=16, alpha=16, conv_rank=16),
 }

@@ -21,7 +21,6 @@ from webui import presets
 from webui.context import Context, reported
 from webui.forms import PRESS, Checked, Form
 from webui.i18n import label, t, table
-from webui.widgets.counted import LOOKED_AT, counted
 from webui.widgets.html import text
 from webui.widgets.notices import notices, plain_problem, problem
 from webui.widgets.plan import plan_html, strip_html
@@ -232,9 +231,7 @@ class _Builder:
         title = text("h3", t("lora.plan_title", language))
         if not found or not config:
             return title + text("p", missing or t("lora.empty_plan", language), class_="hint")
-        runs = self.context.jobs.list(limit=LOOKED_AT, kinds=("train",))
-        before = counted(config, runs, self.reader, self.workspace)
-        body = plan_html(found, config, presets.flat(presets.settings(preset)), language, before)
+        body = plan_html(found, config, presets.flat(presets.settings(preset)), language)
         state = text("p", missing or t("text.plan.ready", language), class_="hint" if missing else "ready")
         return title + body + notices(found.notices, language) + state
 

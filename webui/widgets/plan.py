@@ -9,10 +9,10 @@ from engine.config.adapter import BoftOptions, ConvolutionOptions, OftOptions, R
 from engine.config.field import fields
 from engine.config.train import TrainConfig
 from engine.datasets.dataset import Dataset
+from engine.forecast import Trained
 from engine.preflight import Preflight
 from engine.workspace import Workspace
 from webui.i18n import t, table
-from webui.widgets.counted import Counted
 from webui.widgets.html import tag, text
 from webui.widgets.previews import preview, url
 from webui.widgets.run_view import component_words
@@ -37,14 +37,11 @@ def _at(data: Any, path: str) -> Any:
     return data
 
 
-def plan_html(
-    found: Preflight, config: TrainConfig, preset: Mapping[str, Any], language: str, before: Counted | None = None
-) -> str:
+def plan_html(found: Preflight, config: TrainConfig, preset: Mapping[str, Any], language: str) -> str:
     """The table of facts.
 
     Args:
         preset: the chosen preset's settings by path.
-        before: what a run like this one has learnt with.
     """
     rows = [
         ("model", _model(found, language), source("model.path", config, preset)),
@@ -58,7 +55,7 @@ def plan_html(
         ("length", _length(found, config, language), _length_from(found, config, preset)),
         ("algorithm", _algorithm(config, language), source("adapter.kind", config, preset)),
         *_size(config, preset, language),
-        *([("learning", _learning(before, language), "run")] if before else []),
+        *([("learning", _learning(found.trained, language), "model")] if found.trained else []),
         ("rate", _rate(config, language), source("training.learning_rate", config, preset)),
         ("versions", _versions(found, language), source("output.save_count", config, preset)),
         ("samples", _samples(found, language), source("samples.count", config, preset)),
@@ -136,10 +133,10 @@ def _size(config: TrainConfig, preset: Mapping[str, Any], language: str) -> list
     return []
 
 
-def _learning(before: Counted, language: str) -> str:
+def _learning(trained: Trained, language: str) -> str:
     """How many layers and numbers will learn, and how large the file will be."""
-    parts = [component_words(name, count, before.parameters.get(name, 0), language) for name, count in before.modules.items()]
-    return " · ".join(parts + ([megabytes(before.size, language)] if before.size else []))
+    parts = [component_words(name, count, trained.parameters[name], language) for name, count in trained.modules.items()]
+    return " · ".join([*parts, t("text.plan.file_size", language, size=megabytes(trained.file_size, language))])
 
 
 def _rank(adapter: RankOptions, language: str) -> str:

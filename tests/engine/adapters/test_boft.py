@@ -10,11 +10,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from engine.adapters.base import Adapter, LayerShape
-from engine.adapters.boft import Boft, block_size, most_stages
+from engine.adapters.boft import Boft
 from engine.adapters.layers import base_tensors
 from engine.adapters.network import Network
 from engine.adapters.oft import Oft
 from engine.config.adapter import BoftOptions
+from engine.config.sizes import boft_block, most_stages
 from engine.formats.adapter_file import read_adapter
 from tests.support.layers import KINDS, adapted, changed, layer_of, randomised, with_lycoris
 
@@ -87,7 +88,7 @@ def test_files_go_to_lycoris_and_come_back(kind: str, rescaled: bool) -> None:
     ],
 )
 def test_the_blocks_that_a_width_allows(channels: int, wanted: int, size: int, stages: int) -> None:
-    assert block_size(channels, wanted) == size
+    assert boft_block(channels, wanted) == size
     blocks = Boft.create(LayerShape(channels, 3), {}, BoftOptions(block_size=wanted), GENERATOR).oft_blocks
     assert blocks.shape == (stages, channels // size, size, size)
 
@@ -112,7 +113,7 @@ def test_every_channel_reaches_every_other_of_its_group(channels: int, size: int
 
 def test_odd_widths_are_refused() -> None:
     with pytest.raises(ValueError, match="even number of output channels, here are 15"):
-        block_size(15, 8)
+        boft_block(15, 8)
 
 
 @pytest.mark.parametrize("size", [(4, 4, 6, 6), (0, 4, 6, 6), (1, 8, 3, 3), (3, 24, 1, 1)])

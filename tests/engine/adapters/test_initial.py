@@ -8,11 +8,12 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from engine.adapters.base import LayerShape
-from engine.adapters.initial import FROM_WEIGHT, INITIAL
+from engine.adapters.initial import INITIAL
 from engine.adapters.layers import Base, base_tensors
 from engine.adapters.lora import Lora
 from engine.adapters.network import Network
 from engine.config.adapter import LoraOptions
+from engine.config.sizes import FROM_WEIGHT
 from engine.errors import ConfigError
 from tests.support.layers import KINDS, adapted, layer_of, randomised, with_peft
 from tests.support.targets import targets

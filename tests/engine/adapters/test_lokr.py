@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from engine.adapters.base import Adapter, LayerShape
 from engine.adapters.layers import base_tensors, channel_axis
-from engine.adapters.lokr import Lokr, factorise
+from engine.adapters.lokr import Lokr
 from engine.config.adapter import LokrOptions
+from engine.config.sizes import factorise
 from tests.support.layers import adapted, inputs_of, layer_of, randomised, with_lycoris, with_peft
 
 OUTPUTS = 144

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.adapters.base import LayerShape
+from engine.adapters.factored import magnitude
 from engine.adapters.lora import Lora
 from engine.config.adapter import LoraOptions
 
@@ -111,3 +112,17 @@ def test_dropout(layer: nn.Module) -> None:
 def _drawn(lora: Lora, x: Tensor, layer: nn.Module, seed: int) -> Tensor:
     lora.begin_step(generator(seed))
     return lora(x, layer(x), layer).detach()
+
+
+@pytest.mark.parametrize("case", ["dora", "a row of zeros", "the opposite of the weight"])
+def test_the_norms_of_a_decomposed_weight_need_no_weight(case: str) -> None:
+    layer = torch.nn.Conv2d(6, 8, 3)
+    with torch.no_grad():
+        layer.weight[2] *= case != "a row of zeros"
+    lora = Lora(torch.randn(4, 6, 3, 3), torch.randn(8, 4, 1, 1), 2.0)
+    if case == "the opposite of the weight":
+        with torch.no_grad():
+            layer.weight.copy_(-lora.change())
+    wanted = magnitude(layer.weight + lora.change(), 0)
+    torch.testing.assert_close(lora.norms(layer.weight, 0), wanted, rtol=1e-4, atol=0.02 if case[0] == "t" else 1e-4)
+    assert torch.equal(Lora(torch.randn(4, 6, 3, 3), torch.zeros(8, 4, 1, 1), 2.0).norms(layer.weight, 0), magnitude(layer.weight, 0))

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from engine.adapters.base import LayerShape
 from engine.adapters.layers import base_tensors
 from engine.adapters.network import Network
-from engine.adapters.oft import Oft, block_size
+from engine.adapters.oft import Oft
 from engine.config.adapter import OftOptions
+from engine.config.sizes import oft_block
 from engine.formats.adapter_file import read_adapter
 from tests.support.layers import KINDS, adapted, changed, inputs_of, layer_of, randomised, with_lycoris
 
@@ -115,14 +116,14 @@ def test_a_forward_solves_once_and_leaves_the_weight_alone(kind: str, monkeypatc
     ],
 )
 def test_the_block_that_a_width_allows(channels: int, options: OftOptions, size: int) -> None:
-    assert block_size(channels, options) == size
+    assert oft_block(channels, options) == size
     blocks = Oft.create(LayerShape(channels, 3), {}, options, GENERATOR).oft_blocks
     assert blocks.shape == (channels // size, size, size)
 
 
 def test_what_cannot_rotate_is_refused() -> None:
     with pytest.raises(ValueError, match="single output channel"):
-        block_size(1, OftOptions())
+        oft_block(1, OftOptions())
     for options in ({"block_size": 0}, {"block_size": 1}):
         with pytest.raises(ValidationError, match="cannot rotate"):
             OftOptions(**options)

@@ -10,7 +10,7 @@ from accelerate import init_empty_weights
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from engine.formats.ldm_names import unet_to_ldm
+from engine.formats.ldm_names import unet_from_ldm, unet_to_ldm
 from engine.formats.names import ModuleRef, NameIndex, disk_names
 
 UNET_ATTENTION = (
@@ -90,6 +90,12 @@ def test_original_names_of_stable_diffusion_1(sd15: dict[str, list[str]]) -> Non
     names = unet_to_ldm(sd15["unet"])
     assert {path: names[path] for path in LDM_NAMES} == LDM_NAMES
     assert len(names) == len(set(names.values())) == len(sd15["unet"])
+
+
+def test_original_names_lead_back(sd15: dict[str, list[str]]) -> None:
+    names = unet_to_ldm(sd15["unet"])
+    assert unet_from_ldm(names.values(), layers_per_block=2) == {ldm: path for path, ldm in names.items()}
+    assert unet_from_ldm(["input_blocks.1.0.strange", "label_emb.0.0", "middle_block.0.strange"], 2) == {}
 
 
 def test_every_written_name_is_found_again(sd15: dict[str, list[str]]) -> None:

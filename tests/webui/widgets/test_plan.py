@@ -1,22 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from engine.config.load import lay_over, validate
+from engine.config.load import validate
 from engine.config.train import TrainConfig
-from engine.jobs import run_folder
-from engine.jobs.events import EventLog
-from engine.jobs.store import JobStore
 from engine.preflight import Preflight, preflight
-from engine.training.events import Checkpoint, Started
 from engine.workspace import Workspace
 from webui.forms import keyed
 from webui.i18n import LANGUAGES, t
-from webui.widgets.counted import counted
 from webui.widgets.plan import plan_html, source
-from webui.widgets.runs import RunReader
+from webui.widgets.run_view import component_words
+from webui.widgets.words import megabytes
 
 KINDS = keyed(TrainConfig)["adapter.kind"].choices
 RUN = {"dataset": {"folder": "practice/mascot", "trigger": "mofumo"}, "output": {"name": "mascot"}}
@@ -53,26 +50,11 @@ def test_who_decided_a_setting_of_another_algorithm() -> None:
     assert source("adapter.kind", config, {"adapter.kind": "oft"}) == "preset"
 
 
-def test_a_run_before_tells_what_learns(ahead: Preflight, workspace: Workspace) -> None:
-    store, reader, config = JobStore(workspace.database), RunReader(workspace), config_of(kind="lokr", rank=4)
-    folder = run_folder.create(workspace, "20261124-061500-ab12", config)
-    store.add("train", config.model_dump(mode="json"), "mascot", None, folder, "20261124-061500-ab12")
-    runs = store.list(kinds=("train",))
-    assert counted(config, runs, reader, workspace) is None, "it has not begun"
-    log = EventLog(workspace.root / folder)
-    log.append(Started(10, 16, 4, {"unet": 129}, {"unet": 23456}, "cpu", "no").to_dict())
-    (workspace.root / folder / "checkpoints").mkdir(exist_ok=True)
-    (workspace.root / folder / "checkpoints" / "a.safetensors").write_bytes(b"x" * 2_500_000)
-    log.append(Checkpoint(5, 1, "checkpoints/a.safetensors").to_dict())
-    before = counted(config, runs, reader, workspace)
-    assert before and (before.modules, before.parameters, before.size) == ({"unet": 129}, {"unet": 23456}, 2_500_000)
-    shown = plan_html(ahead, config, {}, "en", before)
-    assert "129 modules, 23,456 parameters" in shown and "2.5 MB" in shown
-
-    def again(path: str, value: object) -> bool:
-        section, _, name = path.partition(".")
-        changed = validate(TrainConfig, lay_over(TrainConfig, config.model_dump(), {section: {name: value}}))
-        return counted(changed, runs, reader, workspace) is not None
-
-    assert again("training.learning_rate", 1e-3) and again("adapter.module_dropout", 0.1)
-    assert not (again("adapter.rank", 8) or again("adapter.kind", "loha") or again("model.path", "other.safetensors"))
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_learns_is_said_before_the_first_run(ahead: Preflight, language: str) -> None:
+    assert ahead.trained
+    shown = plan_html(ahead, config_of(), {}, language)
+    assert component_words("unet", ahead.trained.modules["unet"], ahead.trained.parameters["unet"], language) in shown
+    assert megabytes(ahead.trained.file_size, language) in shown and f"{ahead.trained.parameters['unet']:,}" in shown
+    unknown = plan_html(replace(ahead, trained=None), config_of(), {}, language)
+    assert t("text.plan.learning", language) in shown and t("text.plan.learning", language) not in unknown

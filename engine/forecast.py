@@ -1,0 +1,109 @@
+"""How much a run trains and how large its file becomes, from the headers of the base model. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from engine.config.adapter import LayerOptions
+from engine.config.layers import LayerShape
+from engine.config.targets import Target, choose, does_not_fit
+from engine.config.tensors import AdapterTensors, adapter_tensors
+from engine.errors import ConfigError, EngineError
+from engine.formats.model_layers import ModelLayers, model_layers
+from engine.formats.names import disk_names
+from engine.library import bad_folder, missing_parts
+
+WIDTHS = {"float16": 2, "bfloat16": 2, "float32": 4}
+"""`output.precision` -> bytes of a number."""
+ENTRY = 72
+"""Bytes that the header of a file takes for a tensor, besides its name and size."""
+METADATA = 4096
+"""Bytes that the metadata of a run usually take, more for many pictures."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Attributes:
+    modules, parameters: component -> how many layers and how many numbers learn.
+    file_size: bytes of a saved version, as good as exact; for AdaLoRA and ARD-LoRA, which cut layers to the ranks they need, about.
+    """
+
+    modules: dict[str, int]
+    parameters: dict[str, int]
+    file_size: int
+
+
+def forecast(options: LayerOptions, precision: str, location: Path | str) -> Trained | None:
+    """What a run with these adapter options trains; None for a Hugging Face id that is not downloaded yet.
+
+    Args:
+        precision: of the file, a key of WIDTHS.
+
+    Raises:
+        ConfigError: `config.rule`; `config.layer` where the options do not fit a layer; `config.no_layers`.
+        ModelError: a header is damaged.
+    """
+    folder = _downloaded(location) if isinstance(location, str) else location
+    if folder is None:
+        return None
+    model = _layers(folder)
+    chosen = choose(model.layers, options)
+    made = {component: _tensors(targets, model.shapes[component]) for component, targets in chosen.items() if targets}
+    if not made:
+        raise ConfigError(
+            "config.no_layers", "No layer is left to train.", "At least one.", "Change which layers learn, or the rules.",
+            field="adapter.targets",
+        )  # fmt: skip
+    return Trained(
+        modules={component: len(tensors) for component, tensors in made.items()},
+        parameters={component: sum(each.parameters for each in tensors.values()) for component, tensors in made.items()},
+        file_size=METADATA + sum(_bytes(component, tensors, WIDTHS[precision]) for component, tensors in made.items()),
+    )
+
+
+def _layers(location: Path) -> ModelLayers:
+    try:
+        return model_layers(location)
+    except EngineError as error:
+        error.values.setdefault("field", "model.path")
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise bad_folder(location, error) from None
+
+
+def _downloaded(hub_id: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        index = try_to_load_from_cache(hub_id, "model_index.json")
+    except ValueError:  # it is no id
+        return None
+    folder = Path(index).parent if isinstance(index, str) else None
+    return None if folder is None or missing_parts(folder) else folder
+
+
+def _tensors(targets: Sequence[Target], shapes: Mapping[str, LayerShape]) -> dict[str, AdapterTensors]:
+    """Path -> its adapter. Many layers are alike, so that each kind is looked at once."""
+    seen: dict[tuple[LayerShape, int], AdapterTensors] = {}
+    found = {}
+    for target in targets:
+        path, shape = target.layer.path, shapes[target.layer.path]
+        key = shape, id(target.options)
+        try:
+            found[path] = seen[key] = seen[key] if key in seen else adapter_tensors(shape, target.options)
+        except ValueError as error:
+            raise does_not_fit(path, str(error)) from None
+    return found
+
+
+def _bytes(component: str, adapters: Mapping[str, AdapterTensors], width: int) -> int:
+    """Bytes of the tensors and their entries in the header; alpha is always written in float32."""
+    total = 0
+    for path, name in disk_names(component, adapters).items():  # type: ignore[arg-type]
+        for suffix, size in adapters[path].written.items():
+            total += prod(size) * (4 if suffix == "alpha" else width)
+            total += ENTRY + len(name) + len(suffix) + len(str(size))
+    return total
