@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -18,9 +19,7 @@ from engine.library import bad_folder, missing_parts
 
 WIDTHS = {"float16": 2, "bfloat16": 2, "float32": 4}
 """`output.precision` -> bytes of a number."""
-ENTRY = 72
-"""Bytes that the header of a file takes for a tensor, besides its name and size."""
-METADATA = 4096
+METADATA = 4500
 """Bytes that the metadata of a run usually take, more for many pictures."""
 
 
@@ -101,9 +100,10 @@ def _tensors(targets: Sequence[Target], shapes: Mapping[str, LayerShape]) -> dic
 
 def _bytes(component: str, adapters: Mapping[str, AdapterTensors], width: int) -> int:
     """Bytes of the tensors and their entries in the header; alpha is always written in float32."""
-    total = 0
+    position, header = 0, 0
     for path, name in disk_names(component, adapters).items():  # type: ignore[arg-type]
         for suffix, size in adapters[path].written.items():
-            total += prod(size) * (4 if suffix == "alpha" else width)
-            total += ENTRY + len(name) + len(suffix) + len(str(size))
-    return total
+            start, position = position, position + prod(size) * (4 if suffix == "alpha" else width)
+            entry = {"dtype": "F32", "shape": size, "data_offsets": [start, position]}
+            header += len(json.dumps({f"{name}.{suffix}": entry}, separators=(",", ":")))
+    return position + header

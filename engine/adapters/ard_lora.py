@@ -43,14 +43,13 @@ class ArdLora(Thin):
     def __init__(self, down: Tensor, up: Tensor, scale: float, shape: LayerShape, options: ArdLoraOptions) -> None:
         super().__init__(**thin_common(options))
         self.lora_down, self.lora_up = Factor(down), Factor(up)
-        self.scales = nn.Parameter(torch.ones(shape.heads))
+        self.scales = nn.Parameter(torch.ones(head_count(shape)))
         self.register_buffer("scales_before", torch.ones(shape.heads))
         self.scale, self.heads_axis = scale, shape.head_axis
         self.sparsity, self.variation, self.rank_rate = options.sparsity, options.variation, options.rank_rate
 
     @classmethod
     def create(cls, shape: LayerShape, base: Base, options: ArdLoraOptions, generator: torch.Generator) -> Self:
-        head_count(shape)
         rank, scale = thin_rank(shape, options)
         return cls(random_down(shape, rank, generator), torch.zeros(thin_sizes(shape, rank)[1]), scale, shape, options)
 

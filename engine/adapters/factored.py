@@ -131,7 +131,7 @@ class Factored(Adapter):
             stretch = on_channels(layer, stretch, y)
             return (stretch - 1) * without_bias(layer, y) + stretch * self.through(x, layer)
         stretch = on_channels(layer, stretch, x)
-        return change_of_output(layer, (stretch - 1) * x, {"weight": weight}) + self.through(stretch * x, layer)
+        return change_of_output(layer, (stretch - 1) * x, {"weight": weight.to(stretch.dtype)}) + self.through(stretch * x, layer)
 
     @property
     def beside(self) -> bool:

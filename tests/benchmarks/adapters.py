@@ -14,6 +14,7 @@ import logging
 import random
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from engine.adapters import ADAPTERS
 from engine.adapters.network import Network
 from engine.config.adapter import OPTIONS, LayerOptions
 from engine.config.targets import Layer, Target, choose
@@ -36,6 +36,8 @@ SIZES = {"sd15": ((320, 64), (640, 32), (1280, 16), (1280, 8)), "tiny": ((32, 16
 """Channels and side of the latents at each level: SD1.5 at 512 px; about the starter's."""
 RANK = {"sd15": 16, "tiny": 8}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+STEPS = {"sd15": 1, "tiny": 10}
+"""Steps of a round, whose median counts: those of tiny layers take a millisecond or two."""
 WARM_UP = 3
 SLOWEST, LORA, SECOND = 1.05, 0.9, 1.0
 """Goals: time over the faster rival's; that of plain LoRA on attention; seconds for what should take no time."""
@@ -53,21 +55,21 @@ class Attention(nn.Module):
         return self.to_out(self.to_q(x) + self.to_k(x) + self.to_v(x))
 
 
-def measure(options: argparse.Namespace, folder: Path) -> list[Row]:
-    logging.getLogger("LyCORIS").disabled = True
-    chosen = options.only or [name for name in dict.fromkeys([*PEFT, *LYCORIS]) if (name in CASES) or name in ADAPTERS]
-    rows: list[Row] = []
-    for name in chosen:
-        for where in ("attention", "convolution"):
-            rows += race(name, where, options.layers, DTYPES[options.dtype], options.rounds)
-    return rows + injection(options.rounds) + saving(folder, options.rounds)
-
-
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "dora": ("lora", {"decompose": "outputs"}),
     "pissa": ("lora", {"initial": "pissa"}),
 }
 """Variants of an algorithm that the others call by names of their own."""
+
+
+def measure(options: argparse.Namespace, folder: Path) -> list[Row]:
+    logging.getLogger("LyCORIS").disabled = True
+    warnings.filterwarnings("ignore")
+    rows: list[Row] = []
+    for name in options.only or dict.fromkeys([*PEFT, *LYCORIS]):
+        for where in ("attention", "convolution"):
+            rows += race(name, where, options.layers, DTYPES[options.dtype], options.rounds)
+    return rows + injection(options.rounds) + saving(folder, options.rounds)
 
 
 def options_of(name: str, rank: int) -> LayerOptions:
@@ -113,11 +115,13 @@ def race(name: str, where: str, layers: str, dtype: torch.dtype, rounds: int) ->
         "LyCORIS": with_lycoris(models["LyCORIS"], name, rank, convolutions),
     }
     racers = {who: Racer(models[who], parameters, inputs, dtype) for who, parameters in learning.items() if parameters}
-    if len(racers) < 2 or "ours" not in racers:
+    if len(racers) == 1:
         return []
     for number in range(WARM_UP + rounds):
         for who in random.Random(number).sample(list(racers), len(racers)):
-            racers[who].step(count=number >= WARM_UP)
+            taken = statistics.median(racers[who].step() for _ in range(STEPS[layers]))
+            if number >= WARM_UP:
+                racers[who].seconds.append(taken)
     seconds = {who: racer.seconds for who, racer in racers.items()}
     best = min((who for who in racers if who != "ours"), key=lambda who: statistics.median(seconds[who]))
     kept = {who: racer.kept_mib() for who, racer in racers.items()}
@@ -130,10 +134,8 @@ def race(name: str, where: str, layers: str, dtype: torch.dtype, rounds: int) ->
     ]
 
 
-def with_ours(model: nn.Module, name: str, rank: int, paths: list[str]) -> list[nn.Parameter] | None:
+def with_ours(model: nn.Module, name: str, rank: int, paths: list[str]) -> list[nn.Parameter]:
     options = options_of(name, rank)
-    if options.kind not in ADAPTERS:  # type: ignore[attr-defined]
-        return None
     shared = ("to_q", "to_k", "to_v")
     targets = [
         Target(Layer(path, "attention", shared_input=path.rpartition(".")[0] if path.endswith(shared) else ""), options)
@@ -156,14 +158,14 @@ class Racer:
         with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
             return self.model([x * 1 for x in self.inputs])  # no leaves, as in the middle of a model
 
-    def step(self, count: bool) -> None:
+    def step(self) -> float:
+        """Seconds that forward and backward take."""
         for tensor in (*self.learning, *self.inputs):
             tensor.grad = None
         began = time.perf_counter()
         outputs = self.forward()
         torch.autograd.backward(outputs, [torch.ones_like(y) for y in outputs])
-        if count:
-            self.seconds.append(time.perf_counter() - began)
+        return time.perf_counter() - began
 
     def kept_mib(self) -> float:
         """What autograd keeps between forward and backward, MiB."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "LoCon, Tucker": lora(tucker=True),
     "rsLoRA": lora(scaling="root", rate=1e-3),
     "LoRA+": {**lora(rate=5e-4), "training.lora_plus": 8},
-    "LoRA-FA": lora(freeze_down=True),
+    "LoRA-FA": lora(freeze_down=True, rate=8e-3),
     "DoRA": lora(decompose="outputs"),
     "orthogonal": lora(initial="orthogonal"),
     "PiSSA": lora(initial="pissa", rate=1e-3),
@@ -58,13 +59,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ARD-LoRA": ranked("ard_lora"),
     "ARD-LoRA, sparsity 0.05": ranked("ard_lora", sparsity=0.05),
     "T-LoRA": ranked("tlora", min_rank=4),
-    "VeRA": of("vera", 2e-2, rank=64, alpha=64, conv_rank=64),
+    "VeRA": of("vera", 4e-2, rank=64, alpha=64, conv_rank=64),
     "MiSS": of("miss", rank=8, alpha=8, **EVERYWHERE),
     "DeLoRA": ranked("delora", strength=5),
-    "HiRA": ranked("hira"),
+    "HiRA": ranked("hira", 2e-2),
     "LoHa": ranked("loha"),
-    "LoKr": ranked("lokr", factor=4),
-    "(IA)3": of("ia3", 2e-2, **EVERYWHERE),
+    "LoKr": ranked("lokr", 8e-3, factor=4),
+    "(IA)3": of("ia3", 5e-2, **EVERYWHERE),
     "OFT": of("oft", **EVERYWHERE),
     "COFT": of("oft", constraint=1e-2, **EVERYWHERE),
     "BOFT": of("boft", **EVERYWHERE),
@@ -123,9 +124,8 @@ def measure(options: argparse.Namespace, folder: Path) -> list[Row]:
 def learn(name: str, settings: dict[str, Any], steps: int, folder: Path, model: Any, scorer: Scorer) -> Learnt:
     """One run through the engine, and the score of its file."""
     workspace = Workspace(folder / "workspace").prepare()
-    file_name = "".join(letter if letter.isalnum() else "-" for letter in name)
+    file_name = "-".join(re.findall(r"\w+", name))
     plain = {"output.name": file_name, "samples.count": 0, "output.save_count": 1, **({"training.max_steps": steps} if steps else {})}
-    settings = dict(settings)
     over = nested({**settings, **plain})
     preset = load(TrainConfig, preset_path("starter/character")).model_dump()
     config = TrainConfig.model_validate(merge({**preset, "adapter": {}}, over))

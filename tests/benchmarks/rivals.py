@@ -18,7 +18,6 @@ PEFT: dict[str, Callable[[int], dict[str, Any]]] = {
     "pissa": lambda rank: {"peft_type": "LORA", "r": rank, "lora_alpha": rank, "init_lora_weights": "pissa_niter_4"},
     "loha": lambda rank: {"peft_type": "LOHA", "r": rank, "alpha": rank},
     "lokr": lambda rank: {"peft_type": "LOKR", "r": rank, "alpha": rank},
-    "oft": lambda rank: {"peft_type": "OFT", "oft_block_size": 8, "r": 0, "use_cayley_neumann": False},
     "ia3": lambda rank: {"peft_type": "IA3", "feedforward_modules": []},
     "adalora": lambda rank: {"peft_type": "ADALORA", "init_r": rank, "lora_alpha": rank, "total_step": 1000},
     "vera": lambda rank: {"peft_type": "VERA", "r": rank},
@@ -26,9 +25,9 @@ PEFT: dict[str, Callable[[int], dict[str, Any]]] = {
     "hira": lambda rank: {"peft_type": "HIRA", "r": rank},
     "delora": lambda rank: {"peft_type": "DELORA", "r": rank},
 }
-"""Algorithm -> PEFT's config at a rank. Its BOFT has one stage on a CPU, its GLoRA more terms: they are others."""
+"""Algorithm -> PEFT's config at a rank. Its OFT turns inputs, its BOFT has one stage on a CPU, its GLoRA more terms: other algorithms."""
 
-LINEAR_ONLY = {"pissa", "oft", "adalora", "vera", "miss", "delora"}
+LINEAR_ONLY = {"pissa", "adalora", "vera", "miss", "delora"}
 """What PEFT does not have, or not right, on convolutions."""
 
 LYCORIS: dict[str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["startup", "training", "generation"])
+@pytest.mark.parametrize("name", ["startup", "training", "generation", "adapters"])
 def test_a_benchmark_prints_a_table_and_writes_it(tmp_path: Path, name: str) -> None:
     command = [
         sys.executable,
@@ -26,6 +26,7 @@ def test_a_benchmark_prints_a_table_and_writes_it(tmp_path: Path, name: str) -> 
         "1",
         "--json",
         str(tmp_path / "out.json"),
+        *(["--only", "lora", "boft"] if name == "adapters" else []),
     ]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert told.returncode == 0, told.stderr

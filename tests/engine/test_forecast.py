@@ -101,7 +101,7 @@ def test_rules_change_what_is_said() -> None:
     assert plain and ruled and plain.modules == ruled.modules
     assert plain.parameters["unet"] > ruled.parameters["unet"] and plain.file_size > ruled.file_size
     half = forecast(LoraOptions(rank=4), "float16", STARTER_FOLDER)
-    assert half and plain.file_size - half.file_size == 2 * plain.parameters["unet"]
+    assert half and plain.file_size - half.file_size == pytest.approx(2 * plain.parameters["unet"], rel=0.01)
 
 
 def test_a_model_of_the_hub_once_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

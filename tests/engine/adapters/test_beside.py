@@ -144,7 +144,9 @@ def test_adding_in_place_is_adding(case: str, how: torch.dtype | str, options: L
     wanted = plain + 0.7 * adapter(exact, plain, model.mid_block)
     assert y.dtype == (torch.bfloat16 if half else torch.float32)
     assert "AsStrided" not in str(y.grad_fn) and "CopySlices" not in str(y.grad_fn)
-    for one, other in zip(ours, [wanted, *torch.autograd.grad(wanted.square().sum(), [exact, *adapter.parameters()])], strict=True):
+    for one, other in zip(
+        ours, [wanted, *torch.autograd.grad(wanted.square().sum(), [exact, *adapter.parameters()])], strict=True
+    ):
         assert (one.float() - other).abs().max() <= (0.05 if half else 1e-5) * other.abs().max()
 
 

@@ -125,4 +125,6 @@ def test_the_norms_of_a_decomposed_weight_need_no_weight(case: str) -> None:
             layer.weight.copy_(-lora.change())
     wanted = magnitude(layer.weight + lora.change(), 0)
     torch.testing.assert_close(lora.norms(layer.weight, 0), wanted, rtol=1e-4, atol=0.02 if case[0] == "t" else 1e-4)
-    assert torch.equal(Lora(torch.randn(4, 6, 3, 3), torch.zeros(8, 4, 1, 1), 2.0).norms(layer.weight, 0), magnitude(layer.weight, 0))
+    assert torch.equal(
+        Lora(torch.randn(4, 6, 3, 3), torch.zeros(8, 4, 1, 1), 2.0).norms(layer.weight, 0), magnitude(layer.weight, 0)
+    )

@@ -46,7 +46,9 @@ def network_of(model: nn.Module, *options: LayerOptions, share: bool = True) -> 
     """Adapters with random weights on all projections; of several `options` each is for the next layer, round and round."""
     paths = [f"{block}.{name}" for block in range(2) for name in (*PROJECTIONS, "to_out")]
     targets = [
-        Target(Layer(path, "attention", shared_input=path[0] if share and path[2:] in PROJECTIONS else ""), options[i % len(options)])
+        Target(
+            Layer(path, "attention", shared_input=path[0] if share and path[2:] in PROJECTIONS else ""), options[i % len(options)]
+        )
         for i, path in enumerate(paths)
     ]
     network = Network.create({"unet": model}, {"unet": targets}, seed=0).train()
@@ -56,7 +58,9 @@ def network_of(model: nn.Module, *options: LayerOptions, share: bool = True) -> 
     return network
 
 
-def results(model: nn.Module, network: Network, run=None, strength: float = 0.6, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+def results(
+    model: nn.Module, network: Network, run=None, strength: float = 0.6, dtype: torch.dtype = torch.float32
+) -> list[Tensor]:
     """Output, and the gradients of the input and of what learns."""
     x = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(2)).to(dtype).requires_grad_()
     network.insert({"unet": model}, {"unet": strength})

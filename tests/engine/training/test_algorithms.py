@@ -44,7 +44,7 @@ def test_a_stopped_run_ends_in_the_same_bits(workspace: Workspace, tmp_path: Pat
     assert loaded.match.matched == loaded.match.total == sum(started.modules.values())
     said = whole.trainer.ahead.trained
     assert said and (said.modules, said.parameters) == (started.modules, started.parameters)
-    if CASES[case].kind != "adalora":  # type: ignore[attr-defined]
+    if case not in ("adalora", "ard_lora"):  # they cut their ranks on the way
         assert said.file_size == pytest.approx(whole.file.stat().st_size, rel=0.03)
 
 
