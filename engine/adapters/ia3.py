@@ -57,11 +57,13 @@ class Ia3(Adapter):
         return change_of_output(layer, factors * x, {"weight": base_tensors(layer)["weight"]})
 
     def add_to(self, y: Tensor, x: Tensor, layer: nn.Module, strength: float) -> Tensor:
-        """On outputs y + s w (y - b) in one go, as f y + (b - f b) with f = 1 + s w."""
+        """On outputs y + s w (y - b) in one go: from the bias to y and beyond, by f = 1 + s w."""
         if self.axis == 1:
             return super().add_to(y, x, layer, strength)
         factors = on_channels(layer, 1 + times(strength, self.weight), y)
         if layer.bias is None:
             return (y * factors).to(y.dtype)
         bias = on_channels(layer, layer.bias, y)  # type: ignore[arg-type]
+        if y.dtype == factors.dtype == bias.dtype:
+            return torch.lerp(bias, y, factors)
         return torch.addcmul(bias - factors * bias, y, factors).to(y.dtype)

@@ -58,4 +58,4 @@ class Miss(Thin):
         rank = len(self.miss_block)
         if rest := -x.shape[-1] % rank:
             x = F.pad(x, (0, rest))
-        return for_factor(x, self.miss_block).unflatten(-1, (-1, rank)).sum(-2)
+        return for_factor(x, self.miss_block).reshape(*x.shape[:-1], -1, rank).sum(-2)

@@ -237,7 +237,8 @@ def _new(layer: nn.Module, target: Target, generator: torch.Generator) -> Adapte
         if not algorithm.adapts(shape):
             raise ValueError(f"{target.options.kind} does not exist for such a layer")
         adapter = algorithm.create(shape, base_tensors(layer), target.options, generator)
-        for parameter in adapter.parameters():  # decompositions give columns; a state that is read again has rows, and rounds otherwise
+        # Decompositions give columns; a state that is read again has rows, and rounds otherwise.
+        for parameter in adapter.parameters():
             parameter.data = parameter.data.contiguous()
         return adapter
     except ValueError as error:

@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 from engine.adapters.layers import Base, autocasts, change_of_output, format_of
 
 SMALL = 2**14
-"""Weights of fewer numbers are kept: making them again takes longer than they weigh (60 KiB)."""
+"""Weights of fewer numbers (64 KiB) are kept: avoiding them takes longer than they weigh."""
 
 
 def layer_at(

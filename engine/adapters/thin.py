@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.adapters import recompute
 from engine.adapters.base import LayerShape
 from engine.adapters.factored import Factored, common, magnitude
 from engine.adapters.layers import add_product_into, for_factor
@@ -64,7 +65,7 @@ class Thin(Factored):
 
     def norms(self, weight: Tensor, axis: int) -> Tensor:
         """Per output by |w|^2 + 2 w (b A) + b (A A^T) b, so that nothing of the size of the weight is made."""
-        if axis == 1:
+        if axis == 1 or weight.numel() < recompute.SMALL:
             return super().norms(weight, axis)
         down, up = (factor.flatten(1) for factor in self.factors())
         mixed = (weight.flatten(1) @ down.to(weight.dtype).mT).to(up.dtype)
