@@ -52,8 +52,7 @@ class Beside:
 
     def __init__(self, layer: nn.Module) -> None:
         self.layer, self.plain, self.entries = layer, layer.forward, list[Entry]()
-        padded = getattr(layer, "padding_mode", "zeros") != "zeros"
-        self.stock = getattr(layer.forward, "__func__", None) in STOCK and not padded
+        self.stock = getattr(layer.forward, "__func__", None) in STOCK
         layer.forward = self  # type: ignore[method-assign]
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -49,7 +49,7 @@ def change_of_output(layer: nn.Module, x: Tensor, change: Base) -> Tensor:
         return on_channels(layer, change["bias"], x)
     x = x.to(weight.dtype)
     if isinstance(layer, nn.Conv2d):
-        return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation)
+        return layer._conv_forward(x, weight, bias)  # its stride, padding and dilation, circular padding too
     if isinstance(layer, nn.Linear):
         return F.linear(x, weight, bias)
     if isinstance(layer, nn.LayerNorm):

@@ -46,7 +46,9 @@ def layer_at(
 
 def _has_gradients(layer: nn.Module, x: Tensor) -> bool:
     """Whether `gradients` covers the case, and it pays. A compiler decides by itself what it keeps."""
-    plain = isinstance(layer, nn.Linear) or (x.dim() == 4 and not isinstance(layer.padding, str))
+    plain = isinstance(layer, nn.Linear) or (
+        x.dim() == 4 and not isinstance(layer.padding, str) and layer.padding_mode == "zeros"
+    )
     return plain and layer.weight.numel() >= SMALL and not torch.compiler.is_compiling()
 
 

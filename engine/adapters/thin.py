@@ -101,7 +101,7 @@ class Thin(Factored):
     def _inner(self, x: Tensor, down: Tensor, layer: nn.Module) -> Tensor:
         """The activations between the two products: (B, ..., rank) or (B, rank, H, W)."""
         if isinstance(layer, nn.Conv2d):
-            inner = F.conv2d(for_factor(x, down), down, None, layer.stride, layer.padding, layer.dilation)
+            inner = layer._conv_forward(for_factor(x, down), down, None)
         else:
             inner = product(x, down) if self.siblings is None else self.siblings.product(self, x, down)
         if (mask := self.mask(down.shape[0], inner)) is not None:

@@ -181,7 +181,10 @@ class Trainer:
         tensors, numbers = optimizer_tensors(self.optimization.optimizer)
         scaler = self.optimization.scaler.state_dict() if self.optimization.scaler else {}
         save_state(
-            self.folder, RunState(self.step, self.identity, self.network.training_state(), tensors, numbers, scaler, self.session, self.started)
+            self.folder,
+            RunState(
+                self.step, self.identity, self.network.training_state(), tensors, numbers, scaler, self.session, self.started
+            ),
         )
         self._saved, self._saved_step = time.monotonic(), self.step
         self._save_after = save_interval(self._saved - began)

@@ -76,7 +76,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "LoRA rank 4": lora(rank=4, alpha=4, conv_rank=4),
     "LoRA rank 16": lora(rank=16, alpha=16, conv_rank=16),
 }
-HEADER = f"{'':30}{'steps':>6}{'a step':>8}{'trained':>10}{'file':>9}{'ranks':>12}{'loss':>7}{'likeness':>17}{'apart':>7}{'places':>8}"
+HEADER = (
+    f"{'':30}{'steps':>6}{'a step':>8}{'trained':>10}{'file':>9}{'ranks':>12}{'loss':>7}{'likeness':>17}{'apart':>7}{'places':>8}"
+)
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,12 @@ def learn(name: str, settings: dict[str, Any], steps: int, folder: Path, model: 
     """One run through the engine, and the score of its file."""
     workspace = Workspace(folder / "workspace").prepare()
     file_name = "-".join(re.findall(r"\w+", name))
-    plain = {"output.name": file_name, "samples.count": 0, "output.save_count": 1, **({"training.max_steps": steps} if steps else {})}
+    plain = {
+        "output.name": file_name,
+        "samples.count": 0,
+        "output.save_count": 1,
+        **({"training.max_steps": steps} if steps else {}),
+    }
     over = nested({**settings, **plain})
     preset = load(TrainConfig, preset_path("starter/character")).model_dump()
     config = TrainConfig.model_validate(merge({**preset, "adapter": {}}, over))
@@ -136,7 +143,15 @@ def learn(name: str, settings: dict[str, Any], steps: int, folder: Path, model: 
     taken = [event.seconds for event in events if isinstance(event, Step)]
     ranks = [facts.rank for facts in module_facts(file).values() if facts.rank]
     spread = (min(ranks), sum(ranks) / len(ranks), max(ranks)) if ranks else ()
-    return Learnt(name, len(taken), statistics.median(taken), sum(started.parameters.values()), file.stat().st_size, spread, score_lora(model, scorer, file))
+    return Learnt(
+        name,
+        len(taken),
+        statistics.median(taken),
+        sum(started.parameters.values()),
+        file.stat().st_size,
+        spread,
+        score_lora(model, scorer, file),
+    )
 
 
 def line(learnt: Learnt) -> str:

@@ -27,6 +27,7 @@ LAYERS = {
     "conv 3x3 strided": lambda: nn.Conv2d(6, 10, 3, stride=2, padding=1),
     "conv 3x3 unpadded": lambda: nn.Conv2d(6, 10, 3, stride=(1, 2)),
     "conv 3x3 dilated": lambda: nn.Conv2d(6, 10, 3, padding=2, dilation=2, bias=False),
+    "conv 3x3 circular": lambda: nn.Conv2d(6, 10, 3, padding=1, padding_mode="circular"),
     "layer norm": lambda: nn.LayerNorm(6),
     "group norm": lambda: nn.GroupNorm(2, 6),
 }

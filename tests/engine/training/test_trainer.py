@@ -40,7 +40,9 @@ def test_events_hold_what_happened(straight: Outcome) -> None:
     (started,) = straight.of(Started)
     assert (started.steps, started.pictures, started.steps_per_epoch, started.device, started.precision) == (4, 3, 1, "cpu", "no")
     assert started.modules == {"unet": len(unet_modules(straight)), "text_encoder": 18}
-    assert sum(started.parameters.values()) == sum(t.numel() for name, t in straight.tensors.items() if not name.endswith(".alpha"))
+    assert sum(started.parameters.values()) == sum(
+        t.numel() for name, t in straight.tensors.items() if not name.endswith(".alpha")
+    )
     steps = straight.of(Step)
     assert [step.step for step in steps] == [1, 2, 3, 4]
     assert all(math.isfinite(step.loss) and step.grad_norm > 0 and step.seconds > 0 and step.learning_rate > 0 for step in steps)
