@@ -15,7 +15,6 @@ from typing import Self
 
 import numpy as np
 import torch
-from scipy.linalg import eigh_tridiagonal
 from torch import Tensor, nn
 
 from engine.adapters.base import LayerShape
@@ -88,6 +87,8 @@ def last_triplets(rows: int, columns: int, count: int, generator: torch.Generato
     Raises:
         ValueError: the matrix has fewer.
     """
+    from scipy.linalg import eigh_tridiagonal  # half a second that only such runs need
+
     check_rank(count, rows, columns)
     left, right = (torch.linalg.qr(torch.randn(size, count, generator=generator))[0] for size in (rows, columns))
     small, large = sorted((rows, columns))
