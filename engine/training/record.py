@@ -91,8 +91,11 @@ def metadata(
 
 
 def settings(config: TrainConfig) -> dict[str, Any]:
-    """The run's settings as they may be shown to everyone: of paths the last part only, and no sample prompts."""
-    told = config.model_dump(mode="json", exclude={"samples"})
+    """The run's settings as they may be shown to everyone: of paths the last part only, and no sample prompts.
+
+    The file's name is its own affair: the same run under another name says the same.
+    """
+    told = config.model_dump(mode="json", exclude={"samples": True, "output": {"name"}})
     for section, field in (("model", "path"), ("dataset", "folder"), ("adapter", "start_from")):
         told[section][field] = last_part(told[section][field])
     return told

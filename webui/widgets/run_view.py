@@ -149,7 +149,7 @@ def _learning(view: RunView, language: str) -> str:
     lines = "".join(
         text("li", component_words(name, count, int(parameters.get(name, 0)), language)) for name, count in modules.items()
     )
-    return text("h4", t("text.run.learning", language)) + tag("ul", lines, class_="files")
+    return text("h4", t("text.run.learning", language)) + tag("ul", lines, class_="plain")
 
 
 def component_words(component: str, modules: int, parameters: int, language: str) -> str:
