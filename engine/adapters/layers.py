@@ -23,10 +23,6 @@ def base_tensors(layer: nn.Module) -> dict[str, Tensor]:
     return tensors  # type: ignore[return-value]
 
 
-def is_quantised(layer: nn.Module) -> bool:
-    return not layer.weight.is_floating_point()  # type: ignore[union-attr]
-
-
 @torch.no_grad()
 def dequantised(layer: nn.Module) -> Tensor:
     """The weight of a bitsandbytes layer as float32, (out, in)."""
