@@ -15,7 +15,7 @@ from engine.config.tensors import AdapterTensors, adapter_tensors
 from engine.errors import ConfigError, EngineError
 from engine.formats.model_layers import ModelLayers, model_layers
 from engine.formats.names import disk_names
-from engine.library import bad_folder, missing_parts
+from engine.library import ModelFacts, bad_folder, missing_parts, model_facts
 
 WIDTHS = {"float16": 2, "bfloat16": 2, "float32": 4}
 """`output.precision` -> bytes of a number."""
@@ -35,7 +35,7 @@ class Trained:
     file_size: int
 
 
-def forecast(options: LayerOptions, precision: str, location: Path | str) -> Trained | None:
+def forecast(options: LayerOptions, precision: str, facts: ModelFacts) -> Trained | None:
     """What a run with these adapter options trains; None for a Hugging Face id that is not downloaded yet.
 
     Args:
@@ -45,10 +45,12 @@ def forecast(options: LayerOptions, precision: str, location: Path | str) -> Tra
         ConfigError: `config.rule`; `config.layer` where the options do not fit a layer; `config.no_layers`.
         ModelError: a header is damaged.
     """
-    folder = _downloaded(location) if isinstance(location, str) else location
-    if folder is None:
-        return None
-    model = _layers(folder)
+    if isinstance(facts.location, str):
+        folder = _downloaded(facts.location)
+        if folder is None:
+            return None
+        facts = model_facts(folder)
+    model = _layers(facts)
     chosen = choose(model.layers, options)
     made = {component: _tensors(targets, model.shapes[component]) for component, targets in chosen.items() if targets}
     if not made:
@@ -63,14 +65,14 @@ def forecast(options: LayerOptions, precision: str, location: Path | str) -> Tra
     )
 
 
-def _layers(location: Path) -> ModelLayers:
+def _layers(facts: ModelFacts) -> ModelLayers:
     try:
-        return model_layers(location)
+        return model_layers(facts)
     except EngineError as error:
         error.values.setdefault("field", "model.path")
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise bad_folder(location, error) from None
+        raise bad_folder(Path(facts.location), error) from None
 
 
 def _downloaded(hub_id: str) -> Path | None:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from engine.errors import EngineError, ModelError, PathError
-from engine.formats.checkpoint_shapes import resolution_from_header
-from engine.formats.kinds import detect_kind, recognise
+from engine.formats.checkpoint_shapes import prediction_from_header, resolution_from_header
+from engine.formats.models import MODELS
+from engine.formats.models.base import Habits, ModelFormat, Prediction
 from engine.formats.safetensors_header import read_header
-from engine.formats.single_file import check_sd1_checkpoint, read_architecture
+from engine.formats.single_file import bad_shape, file_family, find_parts, incomplete, part_config, part_shapes
 from engine.formats.summary import AdapterSummary, describe
 from engine.generation.lookup import find_adapter
 from engine.workspace import SHIPPED_DATASETS, Workspace
@@ -25,14 +27,14 @@ from engine.workspace import SHIPPED_DATASETS, Workspace
 STARTER = "starter"
 STARTER_FOLDER = Path(__file__).parent / "starter" / "weights"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-FAMILY_NAMES = {
-    "sd1": "Stable Diffusion 1.x", "sd2": "Stable Diffusion 2.x", "sdxl": "SDXL", "sd3": "Stable Diffusion 3", "flux": "FLUX",
-}  # fmt: skip
-SUPPORTED = ("sd1",)
-FOLDER_PARTS = (
-    "model_index.json", "scheduler/scheduler_config.json", "tokenizer/*.json", "text_encoder/config.json", "unet/config.json",
-    "vae/config.json", "text_encoder/*.safetensors", "unet/*.safetensors", "vae/*.safetensors",
-)  # fmt: skip
+PREDICTIONS: dict[str, Prediction] = {"epsilon": "epsilon", "v_prediction": "v_prediction"}
+
+
+class PartSource(NamedTuple):
+    """Where the weights of a part are: a folder of a diffusers model, or a file and the prefix of their keys in it."""
+
+    path: Path
+    prefix: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,14 @@ class ModelFacts:
 
     Attributes:
         location: a folder, a single file, or a Hugging Face id.
-        family: key of `engine.families`; "" for a hub id that is not downloaded yet.
+        family: key of `engine.formats.models.MODELS`; "" for a hub id that is not downloaded yet.
         resolution: side of the square it was made for, px.
-        factor: picture sides must be multiples of this, px: what the VAE shrinks by.
+        factor: picture sides must be multiples of this, px: what the VAE shrinks by, times the denoiser's patch.
         step: they had better be multiples of this, px: what VAE and U-Net shrink by altogether.
         practice: it is the starter, good for practice only.
+        variant: key of the family's `variants`.
+        prediction: what the denoiser predicts.
+        sources: part -> where its weights are.
     """
 
     name: str
@@ -55,6 +60,14 @@ class ModelFacts:
     factor: int
     step: int
     practice: bool
+    variant: str = ""
+    prediction: Prediction = "epsilon"
+    sources: Mapping[str, PartSource] = field(default_factory=dict)
+
+    @property
+    def habits(self) -> Habits:
+        """How it likes to be used where the user says nothing."""
+        return MODELS[self.family].variants[self.variant].habits if self.family else Habits()
 
 
 @dataclass(frozen=True)
@@ -179,29 +192,79 @@ def model_facts(location: Path | str) -> ModelFacts:
 
 
 def missing_parts(folder: Path) -> list[str]:
-    """What a diffusers folder of Stable Diffusion 1.x lacks, as paths below it."""
-    return [pattern for pattern in FOLDER_PARTS if not any(file.is_file() for file in folder.glob(pattern))]
+    """What a diffusers folder lacks, as paths below it; everything if it is of no known family."""
+    try:
+        model = MODELS[_folder_family(folder)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ["model_index.json"]
+    wanted = ["scheduler/scheduler_config.json", *(f"{tokenizer}/*" for tokenizer in model.tokenizers.values())]
+    for name in model.parts:
+        if name not in model.optional or (folder / name).exists():
+            wanted += [f"{name}/config.json", f"{name}/*.safetensors"]
+    return [pattern for pattern in wanted if not any(file.is_file() for file in folder.glob(pattern))]
+
+
+def _folder_family(folder: Path) -> str:
+    """Raises KeyError for a pipeline that is not known."""
+    pipeline = str(_json(folder / "model_index.json")["_class_name"])
+    found = [family for family, model in MODELS.items() if pipeline in model.pipelines]
+    if len(found) < 2:
+        return found[0] if found else _raise_key(pipeline)
+    # Stable Diffusion 2.x shares its pipeline with 1.x; its attention is projected by Linear layers
+    return "sd2" if _json(folder / "unet" / "config.json").get("use_linear_projection") else "sd1"
+
+
+def _raise_key(pipeline: str) -> str:
+    raise KeyError(pipeline)
+
+
+def _json(file: Path) -> dict[str, Any]:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{file.name} is no JSON object")
+    return content
 
 
 def _folder_facts(folder: Path) -> ModelFacts:
     try:
-        index, unet, vae = (
-            json.loads((folder / file).read_text(encoding="utf-8"))
-            for file in ("model_index.json", "unet/config.json", "vae/config.json")
-        )
-        kind = str(index["_class_name"])
-        factor = 2 ** (len(vae["block_out_channels"]) - 1)
-        step, resolution = factor * 2 ** (len(unet["block_out_channels"]) - 1), unet["sample_size"] * factor
+        family = _folder_family(folder)
+    except KeyError as error:
+        raise _unknown(folder.name, str(error).strip("'")) from None
+    except (OSError, ValueError, TypeError) as error:
+        raise bad_folder(folder, error) from None
+    model = MODELS[family]
+    try:
         if missing := missing_parts(folder):
             raise FileNotFoundError(f"{', '.join(missing)} not there")
+        here = [name for name in model.parts if (folder / name).is_dir()]
+        configs = {name: _json(folder / name / "config.json") for name in here}
+        configs["scheduler"] = _json(folder / "scheduler" / "scheduler_config.json")
+        configs["model_index"] = _json(folder / "model_index.json")
+        variant = model.folder_variant(configs)
+        default = model.variants[variant]
+        prediction = default.prediction
+        if prediction != "flow":
+            prediction = PREDICTIONS.get(configs["scheduler"].get("prediction_type", "epsilon"), "epsilon")
+        shrink = 2 ** (len(configs["vae"]["block_out_channels"]) - 1)
+        side = configs[model.denoiser].get("sample_size")
+        resolution = side * shrink if isinstance(side, int) else default.habits.resolution
+        sides = _sides(model, shrink, configs[model.denoiser], resolution)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise bad_folder(folder, error) from None
-    if kind != "StableDiffusionPipeline":
-        raise _unsupported(folder.name, kind)
-    if unet.get("use_linear_projection"):  # what sets 2.x apart, of any size
-        raise _unsupported(folder.name, FAMILY_NAMES["sd2"])
     practice = folder.resolve() == STARTER_FOLDER.resolve()
-    return ModelFacts(STARTER if practice else folder.name, folder, "sd1", resolution, factor, step, practice)
+    sources = {name: PartSource(folder / name) for name in here}
+    return ModelFacts(
+        STARTER if practice else folder.name, folder, family, resolution, *sides, practice, variant, prediction, sources
+    )
+
+
+def _sides(model: ModelFormat, shrink: int, denoiser: Mapping[str, Any], resolution: int) -> tuple[int, int]:
+    """`factor` and `step` of the facts."""
+    if model.denoiser == "unet":
+        return shrink, shrink * 2 ** (len(denoiser["block_out_channels"]) - 1)
+    factor = shrink * model.patch
+    # A transformer takes any multiple of its patch; steps of 64 px keep the buckets of large pictures few.
+    return factor, max(factor, 64) if resolution >= 512 else factor
 
 
 @lru_cache(maxsize=512)
@@ -212,30 +275,41 @@ def _file_facts(file: Path, size: int, mtime_ns: int) -> ModelFacts:
             "Download the .safetensors version of this model.", path=file.name,
         )  # fmt: skip
     header = read_header(file)
-    family = recognise(header)
-    if family and family not in SUPPORTED and detect_kind(header) == "checkpoint":
-        raise _unsupported(file.name, FAMILY_NAMES[family])
-    check_sd1_checkpoint(file, header)
-    sizes = read_architecture(file, header)
-    if sizes["unet"]["in_channels"] != sizes["unet"]["out_channels"]:
-        raise _unsupported(file.name, "Stable Diffusion inpainting")
-    factor = 2 ** (len(sizes["vae"]["block_out_channels"]) - 1)
-    step = factor * 2 ** (len(sizes["unet"]["block_out_channels"]) - 1)
-    return ModelFacts(file.stem, file, "sd1", resolution_from_header(header) or 512, factor, step, False)
+    family = file_family(file, header)
+    model = MODELS[family]
+    parts = find_parts(header, model)
+    if missing := [name for name in model.parts if name not in parts and name not in model.optional]:
+        raise incomplete(file, model, missing)
+    sources = {name: PartSource(file, parts[name]) for name in model.parts if name in parts}
+    said = prediction_from_header(header)
+    card = header.metadata | ({"modelspec.prediction_type": said} if said else {})
+    try:
+        variant = model.variant(part_shapes(header, parts[model.denoiser]), card)
+    except (KeyError, IndexError, ValueError) as error:
+        raise bad_shape(file, str(error)) from error
+    default = model.variants[variant]
+    configs = {
+        name: part_config(file, name, model.parts[name], default.configs, header, parts[name]) for name in ("vae", model.denoiser)
+    }
+    prediction = said or default.prediction if default.prediction != "flow" else "flow"
+    resolution = resolution_from_header(header) or default.habits.resolution
+    sides = _sides(model, 2 ** (len(configs["vae"]["block_out_channels"]) - 1), configs[model.denoiser], resolution)
+    return ModelFacts(file.stem, file, family, resolution, *sides, False, variant, prediction, sources)
 
 
 def bad_folder(folder: Path, error: Exception) -> ModelError:
     return ModelError(
         "model.bad_folder", f"The folder {folder.name} is not a complete diffusers model: {error}.",
-        "model_index.json with unet, vae, text_encoder, tokenizer and scheduler beside it.", "Choose another folder.",
+        "model_index.json with the model's parts, tokenizers and scheduler beside it.", "Choose another folder.",
         path=folder.name,
     )  # fmt: skip
 
 
-def _unsupported(name: str, family: str) -> ModelError:
+def _unknown(name: str, pipeline: str) -> ModelError:
+    titles = ", ".join(model.title for model in MODELS.values())
     return ModelError(
-        "model.wrong_family", f"{name} is a {family} model.", "Stable Diffusion 1.x models can be trained so far.",
-        "Choose a Stable Diffusion 1.x model.", path=name, family=family,
+        "model.wrong_family", f"{name} is a {pipeline} model, which is not known here.", f"One of: {titles}.",
+        "Choose another model.", path=name, family=pipeline,
     )  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def preflight(config: TrainConfig, workspace: Workspace) -> Preflight:
     check_name(config.output.name)
     model = model_facts(find_model(config.model.path, workspace))
     dataset = scan_dataset(config, workspace)
-    if not (config.adapter.train_unet or config.adapter.train_text_encoder):
+    if not (config.adapter.train_unet or config.adapter.train_text_encoder or config.adapter.train_t5):
         raise ConfigError(
             "config.nothing_to_train", "Neither the U-Net nor the text encoder is trained.", "At least one of them.",
             "Switch one of them on.", field="adapter.train_unet",
@@ -82,7 +82,7 @@ def preflight(config: TrainConfig, workspace: Workspace) -> Preflight:
         fits=fits,
         buckets=dict(sorted(Counter(fit.bucket for fit in fits).items())),
         model=model,
-        trained=forecast(config.adapter, config.output.precision, model.location),
+        trained=forecast(config.adapter, config.output.precision, model),
         notices=notices(config, dataset, model),
     )
 

@@ -1,6 +1,6 @@
 """The layers that carry adapters: their tensors, and what a change of these does to their output.
 
-Quantised layers (bitsandbytes' NF4 and int8, which are kinds of Linear) give their weight as it was before, one at a time.
+Quantised layers, which are kinds of Linear too, give their weight dequantised, one at a time.
 """
 
 from __future__ import annotations
@@ -25,14 +25,12 @@ def base_tensors(layer: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def dequantised(layer: nn.Module) -> Tensor:
-    """The weight of a bitsandbytes layer as float32, (out, in)."""
-    from bitsandbytes.functional import dequantize_4bit, int8_vectorwise_dequant
+    """The weight of a quantised layer as float32, (out, in)."""
+    if hasattr(layer, "dequantised"):
+        return layer.dequantised(torch.float32)  # type: ignore[operator]
+    from bitsandbytes.functional import dequantize_4bit
 
-    weight = layer.weight
-    if (state := getattr(weight, "quant_state", None)) is not None:
-        return dequantize_4bit(weight.data, state).float()  # type: ignore[arg-type]
-    scales = weight.SCB if getattr(weight, "SCB", None) is not None else layer.state.SCB  # type: ignore[union-attr]
-    return int8_vectorwise_dequant(weight.data, scales).float()  # type: ignore[arg-type]
+    return dequantize_4bit(layer.weight.data, layer.weight.quant_state).float()  # type: ignore[arg-type]
 
 
 def change_of_output(layer: nn.Module, x: Tensor, change: Base) -> Tensor:

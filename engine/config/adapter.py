@@ -26,6 +26,8 @@ class LayerOptions(Section):
     """Train the U-Net, which draws."""
     train_text_encoder: Annotated[bool, Ui(level="advanced")] = False
     """Also train the text encoder. Helps a trigger word to stick on SD1.x; costs memory, and text can no longer be cached."""
+    train_t5: Annotated[bool, Ui(level="expert")] = False
+    """Also train the large T5 text encoder of SD3 and FLUX. Rarely worth its memory."""
     train_norms: Annotated[bool, Ui(level="expert")] = False
     """Also train the scale and shift of the normalisation layers (train_norm)."""
     rules: Annotated[list[str], Ui(level="expert", widget="lines")] = PydanticField(default_factory=list)

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-SamplerName = Literal["Euler a", "DPM++ 2M Karras", "DDIM", "Euler", "DPM++ 2M", "Heun", "UniPC"]
+SamplerName = Literal["Automatic", "Euler a", "DPM++ 2M Karras", "DDIM", "Euler", "DPM++ 2M", "Heun", "UniPC"]
 SAMPLER_NAMES: tuple[str, ...] = get_args(SamplerName)
-"""Samplers by AUTOMATIC1111's names, the most used first."""
+"""Samplers by AUTOMATIC1111's names, the most used first; the first is the model's own."""
+SAMPLERS_FOR: dict[str, tuple[str, ...]] = {
+    "epsilon": SAMPLER_NAMES[1:],
+    "v_prediction": SAMPLER_NAMES[1:],
+    "flow": ("Euler", "Euler a", "DPM++ 2M", "Heun", "UniPC"),
+}
+"""What a model predicts -> the samplers that can walk it. A flow has its own noise levels, and no Karras ones."""

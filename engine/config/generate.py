@@ -21,12 +21,14 @@ class GenerateConfig(Section):
     """What the picture shows; `<lora:name:0.8>` applies a LoRA."""
     negative_prompt: Annotated[str, Ui(level="basic", widget="lines")] = ""
     """What the picture shall not show."""
-    sampler: Annotated[SamplerName, Ui(level="basic")] = "Euler a"
-    """The sampler, by AUTOMATIC1111's name."""
-    steps: Annotated[int, Ge(1), Le(150), Ui(unit="steps", level="basic", step=1, widget="slider")] = 20
-    """Steps of the sampler. 20 to 30 is plenty."""
-    guidance_scale: Annotated[float, Ge(0), Le(50), Ui(level="basic", step=0.5, widget="slider")] = 7.0
-    """How closely the picture follows the prompt (CFG scale)."""
+    sampler: Annotated[SamplerName, Ui(level="basic")] = "Automatic"
+    """The sampler, by AUTOMATIC1111's name; Automatic is the model's own."""
+    steps: Annotated[int, Ge(0), Le(150), Ui(unit="steps", level="basic", step=1, widget="slider")] = 0
+    """Steps of the sampler. 20 to 30 is plenty; 0 is the model's own number."""
+    guidance_scale: Annotated[float, Ge(0), Le(50), Ui(level="basic", step=0.5, widget="slider")] = 0.0
+    """How closely the picture follows the prompt (CFG scale); 0 is the model's own, 1 is none."""
+    distilled_guidance: Annotated[float, Ge(0), Le(30), Ui(level="basic", step=0.5, widget="slider")] = 0.0
+    """How closely FLUX.1 dev follows the prompt, which it learnt in place of CFG (distilled CFG scale); 0 is the model's own."""
     seed: Annotated[int, Ge(-1), Le(2**32 - 1), Ui(level="basic", widget="seed", step=1)] = -1
     """The noise the picture starts from; -1 draws a new one each time. The same seed gives the same picture."""
     width: Annotated[int, Ge(0), Le(4096), Ui(unit="px", level="basic", step=8)] = 0

@@ -35,6 +35,7 @@ class Layer:
         group: "convolution" are the residual blocks with their up- and downsampling, "other" the way in and out of the model.
         heads: attention heads that its `head_axis` is cut into; 1 where there are none.
         shared_input: layers with the same word are given the very same input, one after the other (q, k, v); "" for none.
+        switch: the option that lets it learn.
     """
 
     path: str
@@ -42,6 +43,7 @@ class Layer:
     heads: int = 1
     head_axis: Literal["outputs", "inputs"] = "outputs"
     shared_input: str = ""
+    switch: Literal["train_unet", "train_text_encoder", "train_t5"] = "train_unet"
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,15 @@ def choose(layers: Mapping[str, Sequence[Layer]], options: LayerOptions) -> dict
     Raises:
         ConfigError: `config.rule` for a rule that names no layer, algorithm or field.
     """
-    wanted = {"text_encoder": options.train_text_encoder, "unet": options.train_unet}
     rules = [(rule, _laid_on(options, rule.kind, rule.settings, line)) for line in options.rules for rule in (parse_rule(line),)]
     used = [False] * len(rules)
     chosen: dict[str, list[Target]] = {}
     for component, listed in layers.items():
-        if not wanted[component]:
+        learning = [layer for layer in listed if getattr(options, layer.switch)]
+        if not learning:
             continue
         chosen[component] = []
-        for layer in listed:
+        for layer in learning:
             layer_options = _default(layer, options)
             for index, (rule, laid) in enumerate(rules):
                 if layer.group != "norm" and fnmatchcase(f"{component}.{layer.path}", rule.pattern):

@@ -95,6 +95,12 @@ class TrainingOptions(Section):
     """Number format of the calculation (mixed precision). Auto takes what the device does best."""
     gradient_checkpointing: Annotated[bool, Ui(level="advanced")] = False
     """Calculate parts twice to halve the memory; about a third slower."""
+    timestep_sampling: Annotated[Literal["sigmoid", "uniform"], Ui(level="expert")] = "sigmoid"
+    """Which noise levels are practised, for SD3, FLUX and Z-Image: mostly the middle ones, where the picture takes shape, or all alike."""
+    flow_shift: Annotated[float, Ge(0), Le(100), Ui(level="expert", step=0.5)] = 0.0
+    """Shift of the noise levels towards noise (discrete flow shift), for SD3, FLUX and Z-Image; 0 is the model's own, 1 is none."""
+    distilled_guidance: Annotated[float, Ge(0), Le(30), Ui(level="expert", step=0.5)] = 1.0
+    """The guidance FLUX.1 dev is told while training. 1 is the usual value."""
     max_grad_norm: Annotated[float, Ge(0), Le(1000), Ui(level="expert", step=0.1)] = 1.0
     """Longer gradients are shortened to this; 0 leaves them."""
     clip_skip: Annotated[int, Ge(1), Le(12), Ui(level="expert", step=1)] = 1
@@ -118,12 +124,12 @@ class SampleOptions(Section):
     """What the sample pictures shall not show."""
     count: Annotated[int, Ge(0), Le(100), Ui(unit="times", level="advanced", step=1)] = 5
     """How often samples are made over the run, besides the ones before the first step; 0 makes none."""
-    steps: Annotated[int, Ge(1), Le(150), Ui(unit="steps", level="advanced", step=1)] = 20
-    """Steps of the sampler."""
-    sampler: Annotated[SamplerName, Ui(level="advanced")] = "Euler a"
-    """The sampler, by AUTOMATIC1111's name."""
-    guidance_scale: Annotated[float, Ge(0), Le(50), Ui(level="advanced", step=0.5)] = 7.0
-    """How closely the picture follows the prompt (CFG scale)."""
+    steps: Annotated[int, Ge(0), Le(150), Ui(unit="steps", level="advanced", step=1)] = 0
+    """Steps of the sampler; 0 is the model's own number."""
+    sampler: Annotated[SamplerName, Ui(level="advanced")] = "Automatic"
+    """The sampler, by AUTOMATIC1111's name; Automatic is the model's own."""
+    guidance_scale: Annotated[float, Ge(0), Le(50), Ui(level="advanced", step=0.5)] = 0.0
+    """How closely the picture follows the prompt (CFG scale); 0 is the model's own, 1 is none."""
     width: Annotated[int, Ge(0), Le(4096), Ui(unit="px", level="expert", step=8)] = 0
     """Width of the samples; 0 is the training resolution."""
     height: Annotated[int, Ge(0), Le(4096), Ui(unit="px", level="expert", step=8)] = 0

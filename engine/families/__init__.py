@@ -12,13 +12,21 @@ import torch
 from engine.errors import ModelError
 from engine.families.base import Family
 from engine.families.hub import download
+from engine.families.loading import load_parts, load_schedule, load_tokenizers
 from engine.library import model_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FAMILIES: dict[str, tuple[str, str]] = {"sd1": ("engine.families.sd", "StableDiffusion")}
-"""Family as `engine.formats.kinds.recognise` names it -> (module, class)."""
+FAMILIES: dict[str, tuple[str, str]] = {
+    "sd1": ("engine.families.sd", "StableDiffusion"),
+    "sd2": ("engine.families.sd", "StableDiffusion"),
+    "sdxl": ("engine.families.sdxl", "StableDiffusionXL"),
+    "sd3": ("engine.families.sd3", "StableDiffusion3"),
+    "flux": ("engine.families.flux", "Flux"),
+    "z_image": ("engine.families.z_image", "ZImage"),
+}
+"""Family, a key of `engine.formats.models.MODELS` -> (module, class)."""
 
 
 def load_model(
@@ -40,7 +48,9 @@ def load_model(
         facts = model_facts(location)
     module, name = FAMILIES[facts.family]
     try:
-        return getattr(import_module(module), name).load(facts, device, dtype)
+        parts = load_parts(facts, dtype)
+        tokenizers = load_tokenizers(facts, parts)
+        return getattr(import_module(module), name)(facts, parts, tokenizers, load_schedule(facts), device, dtype)
     except ModelError as error:
         error.values.setdefault("field", "model.path")
         raise

@@ -36,7 +36,7 @@ class ModelShelf:
             key = (*_key(location, device, dtype), quantization)
             model = load_model(location, device, dtype)
             if quantization != "none":
-                quantise(model.components["unet"], quantization)
+                quantise(model.denoiser, quantization)
             self._model, self._key = model, key
         assert self._model
         return self._model

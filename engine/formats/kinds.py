@@ -11,12 +11,13 @@ from engine.formats.safetensors_header import Header
 from engine.formats.suffixes import split_keys
 
 FileKind = Literal["adapter", "checkpoint", "vae", "embedding", "unknown"]
-FamilyName = Literal["sd1", "sd2", "sdxl", "sd3", "flux"]
+FamilyName = Literal["sd1", "sd2", "sdxl", "sd3", "flux", "z_image"]
 
 _FINGERPRINTS: tuple[tuple[str, FamilyName], ...] = (
     ("conditioner.embedders.", "sdxl"),
     ("double_blocks.", "flux"),
     ("joint_blocks.", "sd3"),
+    ("layers.0.adaLN_modulation.0.", "z_image"),  # Lumina 2, of like names, has a SiLU before it
     ("cond_stage_model.transformer.", "sd1"),
     ("cond_stage_model.model.", "sd2"),
 )
@@ -35,11 +36,14 @@ def recognise(header: Header) -> FamilyName | None:
 def detect_kind(header: Header) -> FileKind:
     """What the file holds. `unknown` also for parts of a diffusers folder, which are not loaded by themselves."""
     keys = list(header.tensors)
-    if any(key.startswith("model.diffusion_model.") for key in keys) or recognise(header) == "flux":
-        return "checkpoint"
     known, unknown = split_keys(keys)
-    if known and len(known) >= len(unknown):
+    adapter = bool(known) and len(known) >= len(unknown)
+    if any(key.startswith("model.diffusion_model.") for key in keys) and not adapter:
+        return "checkpoint"
+    if adapter:
         return "adapter"
+    if recognise(header):  # a transformer by itself
+        return "checkpoint"
     if any(key.removeprefix("first_stage_model.") == "decoder.conv_in.weight" for key in keys):
         return "vae"
     if keys and (

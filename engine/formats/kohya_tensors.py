@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from engine.errors import AdapterError
-from engine.formats.names import DISK_PREFIXES, kohya_name
+from engine.formats.dotted import joint_blocks, module_refs
+from engine.formats.fused import Parts, assembled, fuse
+from engine.formats.models import MODELS
+from engine.formats.names import DiskName, disk_names, name_starts, without_wrappers
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_ONE, _FIRST, _SECOND = DISK_PREFIXES["text_encoder"], "lora_te1_text_model_", "lora_te2_"
+KOHYAS = ("lora_unet_", "lora_te")
 
 
-def kohya_names(modules: Iterable[str]) -> dict[str, str]:
-    """Module name in any writer's spelling -> Kohya's name for it.
+def kohya_names(modules: Mapping[str, Parts], family: str) -> dict[str, DiskName]:
+    """Module name in any writer's spelling -> Kohya's name for it; what is spelled so already, and any U-Net's blocks, stay.
+
+    Args:
+        modules: module name -> suffix -> tensor, as `AdapterFile.modules`.
+        family: the base model's, as far as the file shows it.
 
     Raises:
         AdapterError: `adapter.module_twice` where two names mean one layer.
     """
-    names = {name: kohya_name(name) for name in modules}
-    if any(name.startswith(_SECOND) for name in names.values()):  # with a second text encoder the first is numbered, too
-        names = {name: written.replace(_ONE, _FIRST, 1) for name, written in names.items()}
-    if len(set(names.values())) != len(names):
-        twice = next(name for name in names.values() if list(names.values()).count(name) > 1)
+    blocks = joint_blocks({name: {suffix: tuple(t.shape) for suffix, t in parts.items()} for name, parts in modules.items()})
+    names = {name: _kohya_name(name, family, blocks) for name in modules}
+    if len({(name.name, name.rows) for name in names.values()}) != len(names):
+        found = [name.name for name in names.values()]
+        twice = next(name for name in found if found.count(name) > 1)
         raise AdapterError(
             "adapter.module_twice", f"The module {twice} is there under two names.", "Each module once.",
             "Save it again with the program that made it.", path="", module=twice,
@@ -32,14 +39,34 @@ def kohya_names(modules: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def kohya_tensors(modules: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors of an adapter by their full names in Kohya's spelling, bit for bit.
+def _kohya_name(name: str, family: str, blocks: int) -> DiskName:
+    flat = name.replace(".", "_")
+    if flat.startswith(KOHYAS):
+        return DiskName(flat)
+    refs = module_refs(name, family, blocks)
+    if len(refs) == 1:
+        ((ref, rows),) = refs.items()
+        part = MODELS[family].parts[ref.component]
+        if part.kind != "unet" and not rows:
+            return disk_names(family, ref.component, [ref.path], blocks)[ref.path]
+    flat = flat.removeprefix("base_model_model_")
+    start, component = next((start, of) for start, of in name_starts(family) if flat.startswith(start))
+    if refs:
+        component = next(iter(refs)).component
+        start = max((start for start, of in name_starts(family) if of == component and flat.startswith(start)), key=len)
+    return DiskName(MODELS[family].parts[component].adapter_prefix + without_wrappers(flat.removeprefix(start)))
 
-    Args:
-        modules: module name in any writer's spelling -> suffix -> tensor, as `AdapterFile.modules`.
+
+def kohya_tensors(modules: Mapping[str, Parts], family: str) -> dict[str, Tensor]:
+    """The tensors of an adapter by their full names in Kohya's spelling, bit for bit; q, k and v become one as in single files.
 
     Raises:
         AdapterError: as `kohya_names`.
     """
-    names = kohya_names(modules)
-    return {f"{names[name]}.{suffix}": tensor for name, parts in modules.items() for suffix, tensor in parts.items()}
+    names = kohya_names(modules, family)
+    return by_key(assembled(((names[name], parts) for name, parts in modules.items()), fuse))
+
+
+def by_key(modules: Mapping[str, Parts]) -> dict[str, Tensor]:
+    """`module.suffix` -> tensor."""
+    return {f"{name}.{suffix}": tensor for name, parts in modules.items() for suffix, tensor in parts.items()}

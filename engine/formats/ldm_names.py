@@ -19,6 +19,8 @@ _UNET_ENDS = {
     "conv_in": "input_blocks.0.0",
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
     "mid_block.resnets.0": "middle_block.0",
@@ -135,6 +137,19 @@ def _vae_name(path: str, levels: int) -> str:
     return name
 
 
-def text_encoder_to_ldm(paths: Iterable[str]) -> dict[str, str]:
-    """Module paths of one CLIPTextModel, with or without the `text_model` level -> paths below `cond_stage_model.transformer`."""
-    return {path: "text_model." + path.removeprefix("text_model.") for path in paths}
+_VAE_OWN = {ldm: own for own, ldm in _VAE_PARTS.items()}
+_VAE_OWN_ATTENTION = {ldm: own for own, ldm in _VAE_ATTENTION.items()}
+
+
+def vae_from_ldm(path: str, levels: int) -> str:
+    """The diffusers path of a module of a VAE with so many levels, from its LDM path."""
+    name = re.sub(r"\bdown\.(\d+)\.block\.", r"down_blocks.\1.resnets.", path)
+    name = re.sub(r"\bdown\.(\d+)\.downsample", r"down_blocks.\1.downsamplers.0", name)
+    name = re.sub(r"\bup\.(\d+)\.block\.", lambda found: f"up_blocks.{levels - 1 - int(found[1])}.resnets.", name)
+    name = re.sub(r"\bup\.(\d+)\.upsample", lambda found: f"up_blocks.{levels - 1 - int(found[1])}.upsamplers.0", name)
+    if ".attn_1." in name:
+        head, part = name.split(".attn_1.")
+        name = f"{head}.attn_1.{_VAE_OWN_ATTENTION.get(part, part)}"
+    for ldm, own in _VAE_OWN.items():
+        name = name.replace(ldm, own)
+    return name

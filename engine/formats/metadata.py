@@ -76,13 +76,6 @@ _SAME_NAME = (
 )
 """Facts whose name on disk is their own behind `ss_`."""
 
-_ARCHITECTURES = {
-    "sd_v1": "stable-diffusion-v1/lora",
-    "sd_v2": "stable-diffusion-v2-512/lora",
-    "sd_v2_v": "stable-diffusion-v2-768-v/lora",
-    "sdxl_base_v1-0": "stable-diffusion-xl-v1-base/lora",
-}
-
 
 def kohya_metadata(facts: RunFacts) -> dict[str, str]:
     """The complete `ss_*` list of a run."""
@@ -118,13 +111,10 @@ def kohya_metadata(facts: RunFacts) -> dict[str, str]:
 
 def modelspec_metadata(facts: RunFacts) -> dict[str, str]:
     """The `modelspec.*` card. Statements that were not made are absent.
-
-    Raises:
-        KeyError: a base version without a published architecture name.
     """
     card = {
         "sai_model_spec": "1.0.1",
-        "architecture": _ARCHITECTURES[facts.base_version],
+        "architecture": facts.architecture,
         "implementation": "https://github.com/Stability-AI/generative-models"
         if facts.base_version.startswith("sdxl")
         else "diffusers",

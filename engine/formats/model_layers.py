@@ -11,75 +11,76 @@ from typing import Any
 
 from engine.config.layers import LayerShape, Size
 from engine.config.targets import Layer
-from engine.formats.checkpoint_shapes import component_shapes
-from engine.formats.ldm_names import unet_from_ldm
+from engine.formats.models import MODELS
+from engine.formats.models.base import Part
 from engine.formats.safetensors_header import read_header
-from engine.formats.sd_layers import sd_layers
-from engine.formats.single_file import SD1_CONFIGS, component_configs
-
-COMPONENTS = ("text_encoder", "unet")
+from engine.formats.single_file import layer_sizes, part_config
+from engine.library import ModelFacts, PartSource
 
 
 @dataclass(frozen=True)
 class ModelLayers:
     """Attributes:
+    family: of the model.
     layers: component -> its layers, as a loaded model's family would list them, but in the order of the file.
     shapes: component -> path of each layer -> its size.
     """
 
+    family: str
     layers: dict[str, list[Layer]]
     shapes: dict[str, dict[str, LayerShape]]
 
 
-def model_layers(location: Path) -> ModelLayers:
-    """The layers of a diffusers folder or a single file of Stable Diffusion 1.x. Not to be changed: it is kept for next time.
+def model_layers(facts: ModelFacts) -> ModelLayers:
+    """The layers of a model. Not to be changed: it is kept for next time.
 
     Raises:
         ModelError: codes `file.*`, `model.bad_shape`.
-        OSError, ValueError: a config of the folder cannot be read.
+        OSError, ValueError: a config of a folder cannot be read.
     """
-    files = [location] if location.is_file() else [file for part in COMPONENTS for file in _parts(location / part)]
-    return _read(location, tuple((file, status.st_size, status.st_mtime_ns) for file in files for status in [file.stat()]))
+    sources = tuple((name, facts.sources[name]) for name in MODELS[facts.family].trained if name in facts.sources)
+    files = [file for _, source in sources for file in _files(source)]
+    stamps = tuple((file, status.st_size, status.st_mtime_ns) for file in files for status in [file.stat()])
+    return _read(facts.family, MODELS[facts.family].variants[facts.variant].configs, sources, stamps)
 
 
-def _parts(folder: Path) -> list[Path]:
-    """The config and the weights, which may lie in several files."""
-    return [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
+def _files(source: PartSource) -> list[Path]:
+    """The file; or the config and the weights of a folder, which may lie in several files."""
+    folder = source.path
+    return [folder / "config.json", *sorted(folder.glob("*.safetensors"))] if folder.is_dir() else [folder]
 
 
 @lru_cache(maxsize=64)
-def _read(location: Path, stamps: tuple[tuple[Path, int, int], ...]) -> ModelLayers:
-    if location.is_file():
-        weights, configs = _from_file(location)
-    else:
-        weights = {part: _folder_weights(location / part) for part in COMPONENTS}
-        configs = {part: json.loads((location / part / "config.json").read_text(encoding="utf-8")) for part in COMPONENTS}
-    shapes = {part: _shapes(weights[part]) for part in COMPONENTS}
-    layers = {part: sd_layers(part, shapes[part], configs[part]) for part in COMPONENTS}
-    sizes = {
-        part: {layer.path: replace(shapes[part][layer.path], heads=layer.heads, head_axis=layer.head_axis) for layer in listed}
-        for part, listed in layers.items()
-    }
-    return ModelLayers(layers, sizes)
+def _read(
+    family: str, configs: str, sources: tuple[tuple[str, PartSource], ...], stamps: tuple[tuple[Path, int, int], ...]
+) -> ModelLayers:
+    layers, sizes = {}, {}
+    for name, source in sources:
+        part = MODELS[family].parts[name]
+        weights, config = (
+            _from_folder(part, source) if source.path.is_dir() else _from_file(name, part, configs, source)
+        )  # fmt: skip
+        shapes = _shapes(weights)
+        assert part.layers
+        layers[name] = part.layers(shapes, config)
+        sizes[name] = {
+            layer.path: replace(shapes[layer.path], heads=layer.heads, head_axis=layer.head_axis) for layer in layers[name]
+        }
+    return ModelLayers(family, layers, sizes)
 
 
-def _from_file(file: Path) -> tuple[dict[str, dict[str, Size]], dict[str, dict[str, Any]]]:
-    header = read_header(file)
-    configs = component_configs(file, SD1_CONFIGS, header)
-    written = component_shapes(header, "unet")
-    split = {key: key.rpartition(".") for key in written}
-    names = unet_from_ldm({module for module, _, _ in split.values()}, configs["unet"]["layers_per_block"])
-    unet = {f"{names[module]}.{leaf}": written[key] for key, (module, _, leaf) in split.items() if module in names}
-    return {"text_encoder": component_shapes(header, "text_encoder"), "unet": unet}, configs
+def _from_file(name: str, part: Part, configs: str, source: PartSource) -> tuple[dict[str, Size], dict[str, Any]]:
+    header = read_header(source.path)
+    config = part_config(source.path, name, part, configs, header, source.prefix)
+    return layer_sizes(part, header, source.prefix, config), config
 
 
-def _folder_weights(folder: Path) -> dict[str, Size]:
-    """Tensor name -> size. Older files have the text encoder's `text_model` level, which transformers 5 dropped."""
-    return {
-        name.removeprefix("text_model."): info.shape
-        for file in _parts(folder)[1:]
-        for name, info in read_header(file).tensors.items()
-    }
+def _from_folder(part: Part, source: PartSource) -> tuple[dict[str, Size], dict[str, Any]]:
+    """Older files have CLIP's `text_model` level, which transformers 5 dropped."""
+    config, *files = _files(source)
+    dropped = "text_model." if part.kind == "clip" else ""
+    weights = {name.removeprefix(dropped): info.shape for file in files for name, info in read_header(file).tensors.items()}
+    return weights, json.loads(config.read_text(encoding="utf-8"))
 
 
 def _shapes(weights: Mapping[str, Size]) -> dict[str, LayerShape]:

@@ -12,6 +12,7 @@ class RunFacts:
     Attributes:
         name: the adapter's name, without ending.
         base_version: Kohya's word for the family: "sd_v1", "sd_v2", "sd_v2_v", "sdxl_base_v1-0".
+        architecture: the model card's word for it (`modelspec.architecture`).
         base_name: file or folder name of the checkpoint; a path is reduced to its last part.
         network_dim, network_alpha: "Dynamic" where modules differ.
         network_args: options of the algorithm (`conv_dim`, `conv_alpha`, ...).
@@ -32,6 +33,7 @@ class RunFacts:
     name: str
     base_name: str
     base_version: str = "sd_v1"
+    architecture: str = "stable-diffusion-v1/lora"
     base_hash: str | None = None
     base_sha256: str | None = None
     v2: bool = False

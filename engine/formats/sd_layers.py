@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from engine.config.targets import Group, Layer
@@ -21,7 +22,7 @@ _PATTERNS: dict[str, tuple[tuple[Group, re.Pattern[str]], ...]] = {
             "convolution",
             re.compile(r".*\.(resnets\.\d+\.(conv1|conv2|conv_shortcut|time_emb_proj)|(down|up)samplers\.\d+\.conv)"),
         ),
-        ("other", re.compile(r"conv_in|conv_out|time_embedding\.linear_[12]")),
+        ("other", re.compile(r"conv_in|conv_out|(time|add)_embedding\.linear_[12]")),
         ("norm", re.compile(r"conv_norm_out|.*\.norm[123]?")),
     ),
     "text_encoder": (
@@ -46,7 +47,8 @@ def sd_layers(component: str, paths: Iterable[str], config: Mapping[str, Any]) -
         group = next((group for group, pattern in _PATTERNS[component] if pattern.fullmatch(path)), None)
         if group:
             found.append(_projection(path, _heads(path, config)) if group == "attention" else Layer(path, group))
-    return found
+    switch = "train_unet" if component == "unet" else "train_text_encoder"
+    return [replace(layer, switch=switch) for layer in found]
 
 
 def _projection(path: str, heads: int) -> Layer:

@@ -1,69 +1,213 @@
-"""Stable Diffusion 1.x checkpoints as one `.safetensors` file in the original latent-diffusion layout.
+"""Base models as one `.safetensors` file: which parts it holds, their configs, their tensors, and writing one.
 
-Loading never needs the network: sizes come from the tensors' shapes, everything else from small config files. Knows nothing
-of training or sampling.
+Reading never needs the network: sizes come from the tensors' shapes, everything else from small config files that ship. What
+neither tells, of unusual sizes, stands in the metadata of files written here. Knows nothing of training or sampling.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.config.layers import Size
 from engine.errors import ModelError
-from engine.formats.checkpoint_shapes import (
-    PREFIXES,
-    architecture_from_header,
-    component_shapes,
-    prediction_type_from_header,
-    resolution_from_header,
-)
 from engine.formats.kinds import detect_kind, recognise
-from engine.formats.ldm_names import text_encoder_to_ldm, unet_to_ldm, vae_to_ldm
-from engine.formats.safetensors_header import Header, read_header
-from engine.formats.tokenizer_files import find_tokenizer
+from engine.formats.layouts.stored import Place
+from engine.formats.models import MODELS
+from engine.formats.models.base import CONFIGS, ModelFormat, Part, Shapes
+from engine.formats.safetensors_header import Header
 
 if TYPE_CHECKING:
     import torch
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel
+    from torch import Tensor, nn
 
-SD1_CONFIGS = Path(__file__).parent.parent / "families" / "configs" / "sd1"
-"""The public sizes and constants of Stable Diffusion 1.5."""
-
-_COMPONENT_NAMES = {"unet": "U-Net", "vae": "VAE", "text_encoder": "text encoder"}
-_MAPS = {"unet": unet_to_ldm, "vae": vae_to_ldm, "text_encoder": text_encoder_to_ldm}
-_UNUSED = ("embeddings.position_ids", "text_projection", "logit_scale", "loss.")
-"""Tensors that checkpoints carry along and no part of the pipeline reads."""
+CONFIGS_KEY = "lora_atelier.configs"
+"""Metadata key: part -> what neither its shapes nor the shipped config tell, JSON."""
+_UNUSED = re.compile(
+    r"(text_model\.)?embeddings\.position_ids|(.*\.)?(text_projection|logit_scale)(\.weight)?|loss\..*|.*model_ema.*"
+)
+"""Tensors that checkpoints carry along and no part reads."""
 
 log = logging.getLogger(__name__)
 
 
-def ldm_keys(component: str, keys: Iterable[str]) -> dict[str, str]:
-    """State-dict keys of a diffusers or transformers component -> keys in a single file, prefix included.
+def part_shapes(header: Header, prefix: str) -> Shapes:
+    """Shapes of a part's tensors by their names behind the prefix."""
+    return {key.removeprefix(prefix): info.shape for key, info in header.tensors.items() if key.startswith(prefix)}
+
+
+def find_parts(header: Header, model: ModelFormat) -> dict[str, str]:
+    """The parts of a family that a file holds -> the prefix of their keys."""
+    found = {}
+    for name, part in model.parts.items():
+        for prefix in part.prefixes:
+            mark = re.compile(re.escape(prefix) + part.mark)
+            if any(mark.fullmatch(key) for key in header.tensors):
+                found[name] = prefix
+                break
+    return found
+
+
+def file_family(path: Path, header: Header) -> str:
+    """The family of a checkpoint.
 
     Raises:
-        KeyError: a key of a module that Stable Diffusion 1.x does not have.
+        ModelError: `model.is_adapter`, `model.not_a_checkpoint`, `model.unknown_family`.
     """
-    split = {key: key.rpartition(".") for key in keys}
-    modules = _MAPS[component]({module for module, _, _ in split.values()})
-    return {key: f"{PREFIXES[component]}{modules[module]}.{leaf}" for key, (module, _, leaf) in split.items()}
+    kind, family = detect_kind(header), recognise(header)
+    if kind == "adapter":
+        raise ModelError(
+            "model.is_adapter", f"{path.name} is a LoRA, not a base model.", "A checkpoint was expected.",
+            "Put it into the LoRA folder and use it in a prompt: <lora:name:0.8>.", path=path,
+        )  # fmt: skip
+    if kind != "checkpoint":
+        raise ModelError(
+            "model.not_a_checkpoint", f"{path.name} holds no image model ({kind}).", "A checkpoint was expected.",
+            "Choose another file.", path=path, kind=kind,
+        )  # fmt: skip
+    if family not in MODELS:
+        raise ModelError(
+            "model.unknown_family", f"{path.name} is an image model of a family that is not known.",
+            f"One of: {', '.join(each.title for each in MODELS.values())}.", "Choose another model.", path=path,
+        )  # fmt: skip
+    return family
+
+
+def part_config(path: Path, name: str, part: Part, configs: str, header: Header, prefix: str) -> dict[str, Any]:
+    """The config of a part: the shipped one, over it what the file shows, over that what its metadata say.
+
+    Args:
+        configs: folder below CONFIGS.
+
+    Raises:
+        ModelError: `model.bad_shape`.
+    """
+    config = shipped_config(configs, name)
+    try:
+        shown = part.sizes(part_shapes(header, prefix))
+    except (KeyError, IndexError, ValueError) as error:
+        raise bad_shape(path, f"the tensor {error} is missing or has an unusual shape") from error
+    if config.get("hidden_size") == shown.get("hidden_size"):
+        # The shape of a text encoder does not show its heads: believe the config that describes this very width.
+        shown.pop("num_attention_heads", None)
+    return config | shown | _said(header, name, config)
+
+
+def shipped_config(configs: str, name: str) -> dict[str, Any]:
+    return json.loads((CONFIGS / configs / name / "config.json").read_text(encoding="utf-8"))
+
+
+def _said(header: Header, name: str, known: Mapping[str, Any]) -> dict[str, Any]:
+    """What the metadata say of a part. Whoever wrote them can set numbers and words that the config has anyway, nothing else."""
+    try:
+        said = json.loads(header.metadata.get(CONFIGS_KEY, "{}"))[name]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    plain = (bool, int, float, str, type(None))
+    return {
+        key: value
+        for key, value in (said.items() if isinstance(said, dict) else ())
+        if key in known and all(isinstance(each, plain) for each in (value if isinstance(value, list) else [value]))
+    }
+
+
+def read_state(
+    path: Path, part: Part, prefix: str, config: Mapping[str, Any], wanted: Mapping[str, Size], dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """The tensors of a part, copied out of the file.
+
+    Args:
+        wanted: key of the network -> size.
+
+    Raises:
+        ModelError: `model.missing_tensors`, `model.bad_shape`.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        stored = [key.removeprefix(prefix) for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
+        places = part.keys.find(stored, config)
+        if missing := [key for key in wanted if key not in places]:
+            raise ModelError(
+                "model.missing_tensors", f"{path.name} lacks {len(missing)} tensors of its {part.title}, first {missing[0]!r}.",
+                "A complete checkpoint was expected.", "Download it again.", path=path, count=len(missing), tensor=missing[0],
+            )  # fmt: skip
+        state = {}
+        for key, size in wanted.items():
+            tensor = read_place(file, prefix, places[key], size)
+            if tuple(tensor.shape) != tuple(size):
+                raise bad_shape(path, f"{prefix}{places[key].key} is {tuple(tensor.shape)}, not {tuple(size)}")
+            state[key] = tensor.to(dtype, copy=True).contiguous()
+    used = {places[key].key for key in wanted}
+    if prefix and (unused := [key for key in stored if key not in used and not _UNUSED.fullmatch(key)]):
+        log.warning("%s: %d tensors of its %s are not used, first %r.", path.name, len(unused), part.title, unused[0])
+    return state
+
+
+def read_place(file: Any, prefix: str, place: Place, size: Size) -> Tensor:
+    """One tensor of an open safetensors file, in the network's shape; of a shared one only its rows are read."""
+    name = prefix + place.key
+    if place.share:
+        lying = file.get_slice(name)
+        start, stop, of = place.share
+        rows = lying.get_shape()[0] // of
+        tensor = lying[start * rows : stop * rows]
+    else:
+        tensor = file.get_tensor(name)
+    if tensor.dim() == 4 and len(size) == 2 and tuple(tensor.shape[2:]) == (1, 1):
+        tensor = tensor[:, :, 0, 0]
+    if place.change == "transposed":
+        tensor = tensor.T
+    if place.change == "swapped":
+        tensor = swap_halves(tensor)
+    return tensor
+
+
+def swap_halves(tensor: Tensor) -> Tensor:
+    """The second half of the rows first: scale and shift of a modulation stand the other way round."""
+    import torch
+
+    first, second = tensor.chunk(2)
+    return torch.cat([second, first])
+
+
+def stored_tensors(part: Part, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A part's tensors as a single file has them, by their names there without prefix: `read_state` the other way round."""
+    import torch
+
+    shares: dict[str, list[tuple[int, Tensor]]] = {}
+    for key, place in part.keys.places(state, config).items():
+        tensor = state[key]
+        if place.change == "convolution" and tensor.dim() == 2:
+            tensor = tensor[:, :, None, None]
+        if place.change == "transposed":
+            tensor = tensor.T
+        if place.change == "swapped":
+            tensor = swap_halves(tensor)
+        shares.setdefault(place.key, []).append((place.share[0] if place.share else 0, tensor))
+    joined = {key: [tensor for _, tensor in sorted(found, key=lambda each: each[0])] for key, found in shares.items()}
+    return {key: (tensors[0] if len(tensors) == 1 else torch.cat(tensors)).contiguous() for key, tensors in joined.items()}
 
 
 def write_single_file(
     path: Path | str,
-    unet: UNet2DConditionModel,
-    vae: AutoencoderKL,
-    text_encoder: CLIPTextModel,
-    prediction_type: str = "epsilon",
-    metadata: dict[str, str] | None = None,
+    family: str,
+    parts: Mapping[str, nn.Module],
+    variant: str,
+    prediction: str,
+    resolution: int,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a pipeline's parts at their dtypes as a checkpoint that AUTOMATIC1111, ComfyUI and diffusers read.
+    """Write a model's parts at their number formats as a checkpoint that AUTOMATIC1111, ComfyUI and diffusers read.
 
     Args:
-        prediction_type: "epsilon" or "v_prediction", as in the scheduler's config.
+        parts: name -> network.
+        prediction: "epsilon", "v_prediction" or "flow".
+        resolution: side of the square it was made for, px.
 
     Raises:
         ModelError: `model.not_finite`, `file.write_failed`.
@@ -71,226 +215,59 @@ def write_single_file(
     from engine.formats.adapter_file import find_not_finite
     from engine.formats.safetensors_writer import write_safetensors
 
-    path = Path(path)
-    tensors: dict[str, torch.Tensor] = {}
-    for component, model in (("unet", unet), ("vae", vae), ("text_encoder", text_encoder)):
-        state = model.state_dict()
-        for key, name in ldm_keys(component, state).items():
-            # The original VAE computes its attention with 1x1 convolutions.
-            as_convolution = component == "vae" and ".attn_1." in name and state[key].dim() == 2
-            tensors[name] = state[key][:, :, None, None] if as_convolution else state[key]
+    path, model = Path(path), MODELS[family]
+    tensors: dict[str, Tensor] = {}
+    said = {}
+    for name, network in parts.items():
+        part = model.parts[name]
+        config = network.config.to_dict() if hasattr(network.config, "to_dict") else dict(network.config)  # type: ignore[union-attr]
+        own = stored_tensors(part, network.state_dict(), config)
+        tensors |= {part.prefixes[0] + key: tensor for key, tensor in own.items()}
+        said[name] = _unsaid(part, name, model.variants[variant].configs, config, own)
     if broken := find_not_finite(tensors):
         raise ModelError(
-            "model.not_finite",
-            f"Tensor {broken!r} holds NaN or infinity; {path.name} was not written.",
-            "Finite numbers were expected.",
-            "The training diverged: go back to an earlier checkpoint.",
-            path=path,
-            tensor=broken,
-        )
-    side = int(unet.config["sample_size"]) * 2 ** (len(vae.config["block_out_channels"]) - 1)
+            "model.not_finite", f"Tensor {broken!r} holds NaN or infinity; {path.name} was not written.",
+            "Finite numbers were expected.", "The training diverged: go back to an earlier checkpoint.", path=path, tensor=broken,
+        )  # fmt: skip
     card = {
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": "stable-diffusion-v1",
-        "modelspec.resolution": f"{side}x{side}",
-        "modelspec.prediction_type": "v" if prediction_type == "v_prediction" else prediction_type,
+        "modelspec.architecture": model.variants[variant].architecture,
+        "modelspec.resolution": f"{resolution}x{resolution}",
     }
-    write_safetensors(path, tensors, card | (metadata or {}))
+    if prediction != "flow":
+        card["modelspec.prediction_type"] = "v" if prediction == "v_prediction" else prediction
+    if any(said.values()):
+        card[CONFIGS_KEY] = json.dumps({name: each for name, each in said.items() if each})
+    write_safetensors(path, tensors, card | dict(metadata or {}))
 
 
-def check_sd1_checkpoint(path: Path, header: Header) -> None:
-    """Refuse what is not a whole Stable Diffusion 1.x checkpoint, saying what it is instead.
-
-    Raises:
-        ModelError: `model.is_adapter`, `model.not_a_checkpoint`, `model.wrong_family`, `model.incomplete`.
-    """
-    kind, family = detect_kind(header), recognise(header)
-    if kind == "adapter":
-        raise ModelError(
-            "model.is_adapter",
-            f"{path.name} is a LoRA, not a base model.",
-            "A checkpoint was expected.",
-            "Put it into the LoRA folder and use it in a prompt: <lora:name:0.8>.",
-            path=path,
-        )
-    if family and family != "sd1":
-        raise ModelError(
-            "model.wrong_family",
-            f"{path.name} is a {family} model.",
-            "A Stable Diffusion 1.x checkpoint was expected.",
-            "Choose a Stable Diffusion 1.x model.",
-            path=path,
-            family=family,
-        )
-    missing = [name for component, name in _COMPONENT_NAMES.items() if not component_shapes(header, component)]
-    if kind != "checkpoint":
-        raise ModelError(
-            "model.not_a_checkpoint",
-            f"{path.name} holds no image model ({kind}).",
-            "A Stable Diffusion 1.x checkpoint was expected.",
-            "Choose another file.",
-            path=path,
-            kind=kind,
-        )
-    if missing:
-        raise ModelError(
-            "model.incomplete",
-            f"{path.name} lacks its {' and '.join(missing)}.",
-            "A checkpoint with U-Net, VAE and text encoder was expected.",
-            "Download the full version of this model.",
-            path=path,
-            missing=", ".join(missing),
-        )
+def _unsaid(part: Part, name: str, configs: str, config: Mapping[str, Any], own: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What of a network's config a reader would not know."""
+    shipped = shipped_config(configs, name)
+    shown = part.sizes({key: tuple(tensor.shape) for key, tensor in own.items()})
+    if shipped.get("hidden_size") == shown.get("hidden_size"):
+        shown.pop("num_attention_heads", None)
+    guessed = json.loads(json.dumps(shipped | shown))
+    plain = json.loads(json.dumps({key: config[key] for key in shipped if key in config and key[0] != "_"}, default=str))
+    return {key: value for key, value in plain.items() if value != guessed[key]}
 
 
-def read_architecture(path: Path, header: Header) -> dict[str, dict[str, Any]]:
-    """The sizes of a checkpoint's components, as overrides of their configs.
-
-    Raises:
-        ModelError: `model.bad_shape`.
-    """
-    try:
-        return architecture_from_header(header)
-    except (KeyError, IndexError, ValueError) as error:
-        raise _bad_shape(path, f"the tensor {error} is missing or has an unusual shape") from error
+def layer_sizes(part: Part, header: Header, prefix: str, config: Mapping[str, Any]) -> dict[str, Size]:
+    """Key of the network -> size, for every tensor of a part, from the header alone."""
+    shapes = part_shapes(header, prefix)
+    return {key: place.size(shapes[place.key]) for key, place in part.keys.find(shapes, config).items()}
 
 
-def load_components(
-    path: Path | str, config_folder: Path | str | None = None, dtype: torch.dtype | None = None, offline: bool = False
-) -> dict[str, Any]:
-    """Load a checkpoint as the parts of a StableDiffusionPipeline, in evaluation mode on the CPU, copied out of the file.
-
-    Args:
-        config_folder: a diffusers folder of configs (weights not needed); by default Stable Diffusion 1.5's. What the file
-            shows takes precedence over it: sizes of tensors, and the prediction type and resolution on its model card.
-        dtype: of all weights; float32 when None.
-        offline: do not ask the hub for the tokenizer.
-
-    Returns:
-        "tokenizer", "text_encoder", "unet", "vae", "scheduler" (DDIM with the model's noise schedule).
-
-    Raises:
-        ModelError: codes `file.*`; those of `check_sd1_checkpoint`; `model.bad_shape`, `model.missing_tensors`,
-            `model.no_tokenizer`.
-    """
-    import torch
-    from diffusers import DDIMScheduler
-
-    path, folder = Path(path), Path(config_folder or SD1_CONFIGS)
-    header = read_header(path)
-    check_sd1_checkpoint(path, header)
-    configs = component_configs(path, folder, header)
-    tokenizer = find_tokenizer(path, folder, configs["text_encoder"]["vocab_size"], offline)
-    configs["text_encoder"] |= {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    scheduler = _read_json(folder / "scheduler" / "scheduler_config.json")
-    if stated := prediction_type_from_header(header):
-        scheduler["prediction_type"] = stated
-    parts = {component: _load(path, component, config, dtype or torch.float32) for component, config in configs.items()}
-    return {"tokenizer": tokenizer, **parts, "scheduler": DDIMScheduler.from_config(scheduler)}
-
-
-def empty_components(path: Path) -> dict[str, Any]:
-    """ "unet" and "text_encoder" of a checkpoint as they would be loaded, but without weights (on the meta device).
-
-    Raises:
-        ModelError: as `load_components`, as far as the header tells.
-    """
-    header = read_header(path)
-    check_sd1_checkpoint(path, header)
-    configs = component_configs(path, SD1_CONFIGS, header)
-    try:
-        return {component: build_empty(component, configs[component]) for component in ("unet", "text_encoder")}
-    except ValueError as error:
-        raise _bad_shape(path, str(error)) from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def component_configs(path: Path, folder: Path, header: Header) -> dict[str, dict[str, Any]]:
-    """Component -> its config: that of `folder`, and over it what the file shows.
-
-    Raises:
-        ModelError: `model.bad_shape`.
-    """
-    configs = {}
-    for component, overrides in read_architecture(path, header).items():
-        config = _read_json(folder / component / "config.json")
-        if component == "text_encoder" and config["hidden_size"] == overrides["hidden_size"]:
-            # The shape of a text encoder does not show its heads: believe the config that describes this very width.
-            overrides.pop("num_attention_heads")
-        configs[component] = config | overrides
-    if side := resolution_from_header(header):
-        configs["unet"]["sample_size"] = side // 2 ** (len(configs["vae"]["block_out_channels"]) - 1)
-        configs["vae"]["sample_size"] = side
-    return configs
-
-
-def build_empty(component: str, config: dict[str, Any]) -> Any:
-    """A component without weights: parameters on the meta device, buffers real."""
-    from accelerate import init_empty_weights
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    with init_empty_weights(include_buffers=False):
-        if component == "text_encoder":
-            return CLIPTextModel(CLIPTextConfig(**config))
-        return (UNet2DConditionModel if component == "unet" else AutoencoderKL).from_config(config)
-
-
-def _load(path: Path, component: str, config: dict[str, Any], dtype: torch.dtype) -> Any:
-    from safetensors import safe_open
-
-    try:
-        model = build_empty(component, config)
-    except ValueError as error:
-        raise _bad_shape(path, str(error)) from error
-    with safe_open(path, framework="pt") as file:
-        keys = list(file.keys())
-        names = {_canonical(key): key for key in keys if key.startswith(PREFIXES[component])}
-        wanted = {key: names.pop(name, None) for key, name in ldm_keys(component, model.state_dict()).items()}
-        if missing := [key for key, stored in wanted.items() if stored is None]:
-            raise ModelError(
-                "model.missing_tensors",
-                f"{path.name} lacks {len(missing)} tensors of its {_COMPONENT_NAMES[component]}, first {missing[0]!r}.",
-                "A complete checkpoint was expected.",
-                "Download it again.",
-                path=path,
-                count=len(missing),
-                tensor=missing[0],
-            )
-        state = {}
-        for key, empty in model.state_dict().items():
-            tensor = file.get_tensor(wanted[key])
-            if tensor.dim() == 4 and empty.dim() == 2 and tensor.shape[2:] == (1, 1):
-                tensor = tensor[:, :, 0, 0]
-            if tensor.shape != empty.shape:
-                raise _bad_shape(path, f"{wanted[key]} is {tuple(tensor.shape)}, not {tuple(empty.shape)}")
-            state[key] = tensor.to(dtype, copy=True).contiguous()
-    unused = [
-        name for name in names if not name.removeprefix(PREFIXES[component]).removeprefix("text_model.").startswith(_UNUSED)
-    ]
-    if unused:
-        log.warning(
-            "%s: %d tensors of the %s are not used, first %s", path.name, len(unused), _COMPONENT_NAMES[component], unused[0]
-        )
-    model.load_state_dict(state, assign=True)
-    return model.eval()
-
-
-def _canonical(key: str) -> str:
-    """Some merges dropped the text encoder's `text_model` level."""
-    prefix = PREFIXES["text_encoder"]
-    return f"{prefix}text_model.{key.removeprefix(prefix).removeprefix('text_model.')}" if key.startswith(prefix) else key
-
-
-def _bad_shape(path: Path, reason: str) -> ModelError:
+def incomplete(path: Path, model: ModelFormat, missing: Iterable[str]) -> ModelError:
+    titles = " and ".join(model.parts[name].title for name in missing)
     return ModelError(
-        "model.bad_shape",
-        f"{path.name} does not have the shape of a Stable Diffusion 1.x model: {reason}.",
-        "The layout of Stable Diffusion 1.x was expected.",
-        "Choose another checkpoint.",
-        path=path,
-        reason=reason,
-    )
+        "model.incomplete", f"{path.name} lacks its {titles}.", f"A {model.title} model with all its parts was expected.",
+        "Download the full version of this model, or put the missing parts beside it.", path=path, missing=titles,
+    )  # fmt: skip
+
+
+def bad_shape(path: Path, reason: str) -> ModelError:
+    return ModelError(
+        "model.bad_shape", f"{path.name} cannot be loaded: {reason}.", "A checkpoint of a known make was expected.",
+        "Choose another model.", path=path, reason=reason,
+    )  # fmt: skip

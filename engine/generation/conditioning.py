@@ -86,7 +86,7 @@ def weight_tokens(encoded: torch.Tensor, weights: Sequence[float], emphasis: Emp
     return weighted.to(encoded.dtype)
 
 
-class Conditioning:
+class ClipConditioning:
     """Texts to encodings for one tokenizer and CLIP text encoder (Stable Diffusion 1.x and 2.x).
 
     Args:
@@ -125,14 +125,14 @@ class Conditioning:
             embeddings=self.embeddings,
         )
 
-    def encode(self, texts: Iterable[str]) -> dict[str, torch.Tensor]:
+    def encode(self, texts: Iterable[str]) -> dict[str, dict[str, torch.Tensor]]:
         """Encode each distinct text once.
 
         Shorter texts are filled up with whole empty chunks, so that all of one call, prompt and negative prompt and every stage
         of a schedule, have one length and fit one batch.
 
         Returns:
-            text -> (1, 77 * n, D), the same n for all.
+            text -> {"text": (1, 77 * n, D)}, the same n for all.
         """
         chunked = {text: self.chunk(text) for text in texts}
         (empty,) = self.chunk("")
@@ -142,4 +142,4 @@ class Conditioning:
             chunks += [empty] * (length - len(chunks))
             for chunk in set(chunks) - set(encoded):
                 encoded[chunk] = encode_chunks([chunk], self.text_encoder, self.clip_skip, self.emphasis)
-        return {text: torch.cat([encoded[chunk] for chunk in chunks], dim=1) for text, chunks in chunked.items()}
+        return {text: {"text": torch.cat([encoded[chunk] for chunk in chunks], dim=1)} for text, chunks in chunked.items()}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from engine.config.generate import GenerateConfig
 from engine.errors import ConfigError
-from engine.families.base import Family
+from engine.families.base import Conditions, Family, Placing
 from engine.generation.prompt import parse_schedule, split_composable
 from engine.generation.samplers import make_scheduler, noise, take_step
 
@@ -48,6 +48,17 @@ def picture_size(config: GenerateConfig, model: Family) -> tuple[int, int]:
     return size
 
 
+def with_habits(config: GenerateConfig, model: Family) -> GenerateConfig:
+    """The request with the model's own sampler, steps and guidance where it leaves them open."""
+    habits = model.facts.habits
+    return config.model_copy(update={
+        "sampler": habits.sampler if config.sampler == "Automatic" else config.sampler,
+        "steps": config.steps or habits.steps,
+        "guidance_scale": config.guidance_scale or habits.guidance_scale,
+        "distilled_guidance": (config.distilled_guidance or habits.distilled_guidance) if habits.distilled_guidance else 0.0,
+    })  # fmt: skip
+
+
 def plan_texts(text: str, steps: int, calls: int) -> tuple[str, ...]:
     """The text in force at each denoiser call. A schedule counts steps; samplers of second order make two calls a step."""
     stages = parse_schedule(text, steps)
@@ -74,31 +85,36 @@ def make_pictures(
         (len(seeds), 3, H, W), float32 in [0, 1].
     """
     width, height = picture_size(config, model)
+    config = with_habits(config, model)
     scheduler = make_scheduler(config.sampler, model.scheduler_config)
-    scheduler.set_timesteps(config.steps, device=model.device)
+    scheduler.set_timesteps(config.steps, device=model.device, **model.schedule_options(width, height, config.steps))
     timesteps = scheduler.timesteps
     parts = plan_parts(text, config.steps, len(timesteps))
     guided = config.guidance_scale != 1
     against = plan_texts(negative, config.steps, len(timesteps)) if guided else ()
     wanted = dict.fromkeys([*(stage for part in parts for stage in part.texts), *against])
     encoded = model.conditioning(config.clip_skip).encode(wanted)
+    common = model.picture_conditions([Placing((width, height), (0, 0), (width, height))])
+    if config.distilled_guidance:
+        common["guidance"] = torch.tensor([config.distilled_guidance], device=model.device)
 
     latents, generators = noise(model.latent_shape(width, height), seeds, model.device)
-    latents = latents * scheduler.init_noise_sigma
+    latents = latents * getattr(scheduler, "init_noise_sigma", 1.0)
     for call, timestep in enumerate(timesteps):
-        rows = [encoded[text] for text in (*(part.texts[call] for part in parts), *against[call : call + 1])]
-        predictions = _predict(model, scheduler.scale_model_input(latents, timestep), timestep, rows)
+        rows = [encoded[text] | common for text in (*(part.texts[call] for part in parts), *against[call : call + 1])]
+        scaled = scheduler.scale_model_input(latents, timestep) if hasattr(scheduler, "scale_model_input") else latents
+        predictions = _predict(model, scaled, timestep, rows)
         latents = take_step(scheduler, _guide(predictions, parts, config.guidance_scale, guided), timestep, latents, generators)
         if on_progress:
             on_progress(call + 1, len(timesteps))
     return torch.cat([model.decode_latents(latent[None]).cpu() for latent in latents])
 
 
-def _predict(model: Family, latents: Tensor, timestep: Tensor, rows: list[Tensor]) -> list[Tensor]:
+def _predict(model: Family, latents: Tensor, timestep: Tensor, rows: list[Conditions]) -> list[Tensor]:
     """The model's prediction for every text, in one batch; float32."""
     count = len(latents)
-    words = torch.cat([row.expand(count, -1, -1) for row in rows])
-    output = model.predict(latents.repeat(len(rows), 1, 1, 1), timestep.expand(count * len(rows)), words)
+    conditions = {name: torch.cat([row[name].expand(count, *row[name].shape[1:]) for row in rows]) for name in rows[0]}
+    output = model.predict(latents.repeat(len(rows), 1, 1, 1), timestep.expand(count * len(rows)), conditions)
     return list(output.float().split(count))
 
 

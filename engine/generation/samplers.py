@@ -1,8 +1,8 @@
 """Samplers by AUTOMATIC1111's names, and the noise of each picture.
 
 A sampler is one of diffusers' schedulers, built from the model's own scheduler config: betas, prediction type, timestep
-spacing and offset stay the model's. Knows no prompt and no model. A new sampler is one line in SAMPLERS and its name in
-`engine.config.choices`.
+spacing and offset stay the model's; flow matching has its own (`engine.generation.flow_samplers`). Knows no prompt and no model.
+A new sampler is one line in either table and its name in `engine.config.choices`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
+from engine.config.choices import SAMPLERS_FOR
 from engine.errors import ConfigError
+from engine.generation.flow_samplers import FLOW_SAMPLERS, flow_levels, is_flow, set_levels
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,14 @@ def make_scheduler(name: str, scheduler_config: Mapping[str, Any], schedule: str
     """A fresh scheduler for one run of a sampler.
 
     Args:
-        scheduler_config: the model's own (`pipeline.scheduler.config`).
+        scheduler_config: the model's own (`pipeline.scheduler.config`); its `_class_name` tells flow matching.
 
     Raises:
-        ConfigError: `sampler.unknown`, or `sampler.zero_snr` when the model needs what the sampler lacks.
+        ConfigError: `sampler.unknown`; `sampler.flow` or `sampler.zero_snr` when the model needs what the sampler lacks.
     """
     key = sampler_name(name, schedule)
+    if is_flow(scheduler_config):
+        return _flow_scheduler(key, scheduler_config)
     spec = SAMPLERS[key]
     if scheduler_config.get("rescale_betas_zero_snr") and "rescale_betas_zero_snr" not in signature(spec.scheduler).parameters:
         raise ConfigError(
@@ -121,6 +125,32 @@ def make_scheduler(name: str, scheduler_config: Mapping[str, Any], schedule: str
     if not spec.leading and scheduler_config.get("timestep_spacing") == "leading":
         options["timestep_spacing"] = "linspace"
     return spec.scheduler.from_config(scheduler_config, **options)
+
+
+def _flow_scheduler(key: str, scheduler_config: Mapping[str, Any]) -> Any:
+    if key not in FLOW_SAMPLERS:
+        known = ", ".join(SAMPLERS_FOR["flow"])
+        raise ConfigError(
+            "sampler.flow", f"The sampler {key!r} cannot walk a flow, which is what this model predicts.", f"One of {known}.",
+            "Choose Euler.", field="sampler", value=key, known=known,
+        )  # fmt: skip
+    scheduler, options = FLOW_SAMPLERS[key]
+    return scheduler(num_train_timesteps=scheduler_config.get("num_train_timesteps", 1000), **options)
+
+
+def set_steps(
+    scheduler: Any, scheduler_config: Mapping[str, Any], steps: int, device: torch.device | str = "cpu", **options: Any
+) -> None:
+    """Lay out the steps of a run.
+
+    Args:
+        scheduler: from `make_scheduler` for the same config.
+        options: of flow matching, see `engine.generation.flow_samplers.flow_levels`.
+    """
+    if is_flow(scheduler_config):
+        set_levels(scheduler, flow_levels(scheduler_config, steps, **options), device)
+    else:
+        scheduler.set_timesteps(steps, device=device)
 
 
 def take_step(

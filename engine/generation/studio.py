@@ -24,7 +24,7 @@ from engine.families.shelf import ModelShelf
 from engine.formats.adapter_file import read_adapter
 from engine.formats.hashes import adapter_hash, model_hashes
 from engine.formats.infotext import png_bytes, write_infotext
-from engine.generation.pipeline import Progress, make_pictures, picture_size, to_image
+from engine.generation.pipeline import Progress, make_pictures, picture_size, to_image, with_habits
 from engine.generation.prompt import AdapterTag, find_adapter, find_problems, parse_tags, strip_comments
 from engine.generation.samplers import infotext_names
 from engine.library import adapter_names, find_model
@@ -97,6 +97,7 @@ def render(
         live: a network already inserted into the model, bypassed for the comparison.
         networks: loaded adapters by file stamp; used and filled.
     """
+    config = with_habits(config, model)
     prompt = strip_comments(config.prompt)
     text, tags = parse_tags(prompt)
     applied, problems = resolve(tags, model, workspace, networks)
@@ -134,7 +135,7 @@ def _in_place(
         live.strengths = dict.fromkeys(kept, 0.0)
     try:
         for entry in applied:
-            strengths = {"unet": entry.unet, "text_encoder": entry.text_encoder}
+            strengths = {component: entry.strength(component) for component in model.components}
             entry.network.to(model.device).insert(model.components, strengths)
         yield
     finally:
@@ -202,6 +203,7 @@ def recipe(config: GenerateConfig, model: Family, prompt: str, seed: int, hashes
         "Sampler": sampler,
         "Schedule type": schedule,
         "CFG scale": f"{config.guidance_scale:g}",
+        "Distilled CFG Scale": f"{config.distilled_guidance:g}" if config.distilled_guidance else None,
         "Seed": seed,
         "Size": f"{width}x{height}",
         "Model hash": model_hashes(location).short if isinstance(location, Path) else None,

@@ -118,7 +118,7 @@ def held_out_loss(model: Family, mascot: str = "cyclops", count: int = 32, draws
     for _ in range(draws):
         noise = torch.randn(latents.shape, generator=generator)
         timesteps = torch.randint(len(alphas), (count,), generator=generator)
-        target = TARGETS[model.prediction_type](latents, noise, alphas, timesteps)
+        target = TARGETS[model.prediction](latents, noise, alphas, timesteps)
         prediction = model.predict(add_noise(latents, noise, alphas, timesteps), timesteps, words)
         losses.append(squared_error(prediction, target).mean().item())
     return statistics.mean(losses)

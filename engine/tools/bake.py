@@ -18,10 +18,12 @@ from torch import Tensor
 
 from engine.adapters.network import Network
 from engine.config.tools import BakeOptions
+from engine.formats.layouts.stored import Place
 from engine.formats.safetensors_copy import copy_safetensors
 from engine.formats.safetensors_header import read_header
+from engine.formats.single_file import swap_halves
 from engine.tools.bench import Bench, Report, shared_metadata
-from engine.tools.checkpoint import Checkpoint, LayerTensors, Place
+from engine.tools.checkpoint import Checkpoint, LayerTensors, Lying
 from engine.workspace import atomic_write, sync_folder
 
 STALE = (".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx", ".pb")
@@ -29,7 +31,8 @@ STALE = (".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx", ".pb")
 
 Term = tuple[Network, str, float]
 """Network, its module, and the weight."""
-Changers = dict[str, Callable[[Tensor], Tensor]]
+Changer = Callable[[Tensor], Tensor]
+Changers = dict[str, Changer]
 
 
 def bake(options: BakeOptions, bench: Bench) -> Report:
@@ -50,7 +53,7 @@ def bake(options: BakeOptions, bench: Bench) -> Report:
         })  # fmt: skip
         for name, ref in network.refs.items():
             terms[ref.component, ref.path].append((network, name, weight))
-    counted: set[Place] = set()
+    counted: set[Lying] = set()
     changed = _changers(checkpoint, terms, counted)
     sources = (checkpoint.location, *(path for path, _ in bench.plan.files))
     about = {"modelspec.title": bench.out.stem, "modelspec.merged_from": ", ".join(path.stem for path in sources)}
@@ -63,7 +66,7 @@ def bake(options: BakeOptions, bench: Bench) -> Report:
 
 
 def _changers(
-    checkpoint: Checkpoint, terms: dict[tuple[str, str], list[Term]], counted: set[Place]
+    checkpoint: Checkpoint, terms: dict[tuple[str, str], list[Term]], counted: set[Lying]
 ) -> defaultdict[Path, Changers]:
     """File -> tensor in it -> what makes the new tensor of the old. Those that did change something are noted in `counted`."""
     changed: defaultdict[Path, Changers] = defaultdict(dict)
@@ -71,7 +74,27 @@ def _changers(
         layer = _LayerSum(checkpoint.layer(component, path), own)
         for name in layer.base:
             for place in checkpoint.places[component, f"{path}.{name}"]:
-                changed[place.file][place.key] = partial(layer.add, name, place, counted)
+                before = changed[place.file].get(place.key)
+                changed[place.file][place.key] = partial(_change_part, place.place, partial(layer.add, name, place, counted), before)
+    return changed
+
+
+def _change_part(place: Place, add: Changer, before: Changer | None, old: Tensor) -> Tensor:
+    """A stored tensor of which a layer has the part `place` with that part changed, after the other parts; the very same tensor where
+    nothing is."""
+    whole = before(old) if before else old
+    rows = slice(None)
+    if place.share:
+        start, stop, of = (each * whole.shape[0] // place.share[2] for each in place.share)
+        rows = slice(start, stop)
+    part = swap_halves(whole[rows]) if place.change == "swapped" else whole[rows]
+    if (new := add(part)) is part:
+        return whole
+    new = swap_halves(new) if place.change == "swapped" else new
+    if not place.share:
+        return new
+    changed = whole.float().clone()
+    changed[rows] = new
     return changed
 
 
@@ -82,7 +105,7 @@ class _LayerSum:
         self.base, self.terms = base, terms
         self._ready: dict[str, Tensor | None] = {}
 
-    def add(self, name: str, place: Place, counted: set[Place], old: Tensor) -> Tensor:
+    def add(self, name: str, place: Lying, counted: set[Lying], old: Tensor) -> Tensor:
         """A tensor of the layer with what the adapters add, float32; the very same tensor where they add nothing."""
         if name not in self._ready:
             self._ready = self._sum()

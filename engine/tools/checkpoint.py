@@ -8,43 +8,58 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from engine.errors import ModelError
 from engine.families.hub import download
+from engine.families.parts import build_empty
+from engine.formats.layouts.stored import Place
+from engine.formats.models import MODELS
 from engine.formats.safetensors_header import Header, read_header
 from engine.formats.safetensors_reader import read_tensor
-from engine.formats.single_file import build_empty, empty_components, ldm_keys
-from engine.library import model_facts
-
-COMPONENTS = ("text_encoder", "unet")
+from engine.formats.single_file import bad_shape, part_config, part_shapes, read_place
+from engine.library import ModelFacts, PartSource, model_facts
 
 
-class Place(NamedTuple):
-    """A tensor on disk."""
+class Lying(NamedTuple):
+    """A tensor on disk: the file, the prefix of its part there, and its place behind it."""
 
     file: Path
-    key: str
+    prefix: str
+    place: Place
+
+    @property
+    def key(self) -> str:
+        return self.prefix + self.place.key
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """Attributes:
-    location: the file or folder.
-    components: "unet" and "text_encoder", their parameters on the meta device.
+    facts: of the model.
+    components: the parts that adapters may change, their parameters on the meta device.
     places: (component, key of its state) -> every place where that tensor lies; a folder may hold variants, the plain one first.
     headers: of the files.
     """
 
-    location: Path
+    facts: ModelFacts
     components: dict[str, nn.Module]
-    places: dict[tuple[str, str], list[Place]]
+    places: dict[tuple[str, str], list[Lying]]
     headers: dict[Path, Header]
+
+    @property
+    def location(self) -> Path:
+        return Path(self.facts.location)
 
     def tensor(self, component: str, key: str) -> Tensor:
         """A weight in its stored number format, in the shape that the layer has."""
-        file, name = self.places[component, key][0]
-        return read_tensor(file, self.headers[file], name).view(self.components[component].get_parameter(key).shape)
+        lying = self.places[component, key][0]
+        size = self.components[component].get_parameter(key).shape
+        if lying.place.share or lying.place.change:
+            with safe_open(lying.file, framework="pt") as file:
+                return read_place(file, lying.prefix, lying.place, tuple(size))
+        return read_tensor(lying.file, self.headers[lying.file], lying.key).view(size)
 
     def layer(self, component: str, path: str) -> LayerTensors:
         return LayerTensors(self, component, path)
@@ -76,43 +91,13 @@ def open_checkpoint(location: Path | str) -> Checkpoint:
         location: what `engine.library.find_model` gave; a Hugging Face id is downloaded first.
 
     Raises:
-        ModelError: it is missing, damaged, incomplete or of a family that is not supported.
+        ModelError: it is missing, damaged, incomplete or of a family that is not known.
     """
-    folder = download(location) if isinstance(location, str) else location
-    model_facts(folder)
-    return _from_folder(folder) if folder.is_dir() else _from_file(folder)
-
-
-def _from_file(file: Path) -> Checkpoint:
-    components = empty_components(file)
-    header = read_header(file)
-    places = {}
-    for component in COMPONENTS:
-        for key, name in ldm_keys(component, dict(components[component].named_parameters())).items():
-            shorter = name.replace("cond_stage_model.transformer.text_model.", "cond_stage_model.transformer.")  # some merges
-            places[component, key] = [Place(file, each) for each in dict.fromkeys((name, shorter)) if each in header.tensors]
-    return _complete(Checkpoint(file, components, places, {file: header}))
-
-
-def _from_folder(folder: Path) -> Checkpoint:
-    components, places = {}, {}
-    headers: dict[Path, Header] = {}
-    for component in COMPONENTS:
-        config = json.loads((folder / component / "config.json").read_text(encoding="utf-8"))
-        components[component] = build_empty(component, config)
-        # Plain names are shortest, so that a variant's file (`….fp16.safetensors`) is never read instead.
-        files = sorted((folder / component).glob("*.safetensors"), key=lambda file: (len(file.name), file.name))
-        headers |= {file: read_header(file) for file in files}
-        for key, _ in components[component].named_parameters():
-            names = (key, f"text_model.{key}", key.removeprefix("text_model."))
-            places[component, key] = [
-                Place(file, name) for file in files for name in dict.fromkeys(names) if name in headers[file].tensors
-            ]
-    return _complete(Checkpoint(folder, components, places, headers))
-
-
-def _complete(checkpoint: Checkpoint) -> Checkpoint:
-    """Raises ModelError: `model.missing_tensors`."""
+    facts = model_facts(download(location) if isinstance(location, str) else location)
+    checkpoint = Checkpoint(facts, {}, {}, {})
+    for component in MODELS[facts.family].trained:
+        if component in facts.sources:
+            _add(checkpoint, component, facts.sources[component])
     missing = [f"{component}.{key}" for (component, key), places in checkpoint.places.items() if not places]
     if missing:
         raise ModelError(
@@ -121,3 +106,31 @@ def _complete(checkpoint: Checkpoint) -> Checkpoint:
             path=checkpoint.location, count=len(missing), tensor=missing[0],
         )  # fmt: skip
     return checkpoint
+
+
+def _add(checkpoint: Checkpoint, component: str, source: PartSource) -> None:
+    part = MODELS[checkpoint.facts.family].parts[component]
+    if source.path.is_dir():
+        config = json.loads((source.path / "config.json").read_text(encoding="utf-8"))
+        # Plain names are shortest, so that a variant's file (`….fp16.safetensors`) is never read instead.
+        files = sorted(source.path.glob("*.safetensors"), key=lambda file: (len(file.name), file.name))
+    else:
+        configs = MODELS[checkpoint.facts.family].variants[checkpoint.facts.variant].configs
+        config = part_config(source.path, component, part, configs, read_header(source.path), source.prefix)
+        files = [source.path]
+    checkpoint.headers.update({file: read_header(file) for file in files})
+    try:
+        network = checkpoint.components[component] = build_empty(part.kind, config)
+    except ValueError as error:
+        raise bad_shape(source.path, str(error)) from error
+    found: dict[str, list[Lying]] = {}
+    for file in files:
+        if source.path.is_dir():
+            own = {name: Place(name) for name in checkpoint.headers[file].tensors}
+        else:
+            own = part.keys.find(part_shapes(checkpoint.headers[file], source.prefix), config)
+        for key, place in own.items():
+            found.setdefault(key, []).append(Lying(file, source.prefix, place))
+    for key, _ in network.named_parameters():
+        names = (key, f"text_model.{key}", key.removeprefix("text_model."))
+        checkpoint.places[component, key] = [lying for name in dict.fromkeys(names) for lying in found.get(name, ())]

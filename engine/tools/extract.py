@@ -15,15 +15,15 @@ from torch import Tensor
 from engine.adapters.base import LayerShape
 from engine.config.tools import ExtractOptions
 from engine.errors import ModelError
-from engine.families.sd_layers import text_layers, unet_layers
+from engine.families.base import adaptable_layers
 from engine.formats.hashes import model_hashes
+from engine.formats.models import MODELS
 from engine.formats.names import disk_names
 from engine.tools.bench import Bench, Builder, Report, chosen_dtype
 from engine.tools.change import Change
 from engine.tools.checkpoint import Checkpoint
 from engine.tools.spectrum import Spectrum, above_ratio, above_threshold, share_of_sum
 
-LAYERS = {"text_encoder": text_layers, "unet": unet_layers}
 MODES: dict[str, Callable[[Tensor, float], int]] = {
     "fixed": lambda values, limit: len(values),
     "ratio": above_ratio,
@@ -70,10 +70,10 @@ def _layers(base: Checkpoint, options: ExtractOptions) -> dict[str, tuple[str, s
     """Name on disk -> component and path of the layers asked for."""
     groups = ("attention", "mlp", *(("convolution", "other") if options.convolutions else ()))
     found = {}
-    for component, listed in LAYERS.items():
-        if component == "text_encoder" and not options.text_encoder:
+    for component, listed in adaptable_layers(base.facts.family, base.components).items():
+        if component.startswith("text_encoder") and not options.text_encoder:
             continue
-        paths = [layer.path for layer in listed(base.components[component]) if layer.group in groups]
+        paths = [layer.path for layer in listed if layer.group in groups]
         found |= {name: (component, path) for path, name in disk_names(component, paths).items()}  # type: ignore[arg-type]
     return found
 
@@ -112,10 +112,10 @@ def _check_same_make(base: Checkpoint, tuned: Checkpoint) -> None:
 
 
 def _metadata(base: Checkpoint, bench: Bench) -> dict[str, str]:
-    hashes = model_hashes(base.location)
+    hashes, variant = model_hashes(base.location), MODELS[base.facts.family].variants[base.facts.variant]
     return {
-        "ss_base_model_version": "sd_v1", "ss_v2": "False", "ss_sd_model_name": base.location.name, "ss_sd_model_hash": hashes.old,
+        "ss_base_model_version": variant.base_version, "ss_v2": str(base.facts.family == "sd2"), "ss_sd_model_name": base.location.name, "ss_sd_model_hash": hashes.old,
         "ss_new_sd_model_hash": hashes.sha256, "ss_network_args": "None", "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": "stable-diffusion-v1/lora", "modelspec.implementation": "diffusers",
+        "modelspec.architecture": f"{variant.architecture}/lora", "modelspec.implementation": "diffusers",
         "modelspec.title": bench.out.stem,
     }  # fmt: skip

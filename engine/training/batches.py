@@ -20,16 +20,17 @@ from engine.datasets.captions import compose, with_trigger
 from engine.datasets.dataset import Picture
 from engine.datasets.sampler import BucketedItem, epoch_batches, steps_per_epoch
 from engine.errors import DatasetError
-from engine.families.base import Family
+from engine.families.base import Conditions, Family, Placing
 from engine.preflight import Preflight
 from engine.training.events import Event, Phase, Warned
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One forward pass: latents (B, C, h, w) and captions."""
+    """One forward pass: pictures as they were encoded (B, C', h, w), how each lies in its frame, and captions."""
 
-    latents: Tensor
+    encoded: Tensor
+    placings: list[Placing]
     captions: list[str]
 
 
@@ -45,9 +46,9 @@ class TrainingData:
         self.config, self.ahead, self.model = config, ahead, model
         self.keys = model.weights_key
         self._latents = LatentCache(cache / "latents" if config.training.cache_latents else None, self.keys["vae"])
-        self._texts = TextCache(cache / "text", f"{self.keys['text_encoder']}/{config.training.clip_skip}")
+        self._texts = TextCache(cache / "text", f"{self.keys['text']}/{config.training.clip_skip}")
         self._ready: dict[LatentItem, Tensor] = {}
-        self._encoded: dict[str, Tensor] = {}
+        self._encoded: dict[str, Conditions] = {}
         self._planned: tuple[int, list[list[list[int]]]] = (-1, [])
         self.use(ahead.items)
 
@@ -87,15 +88,19 @@ class TrainingData:
                 "dataset.nothing_left", "None of the pictures could be decoded.", "At least one whole picture.",
                 "Replace the broken files named in the log.", field="dataset.folder",
             )  # fmt: skip
-        if not self.config.adapter.train_text_encoder and not self.config.dataset.shuffle_tags:
+        if not self._words_learn and not self.config.dataset.shuffle_tags:
             captions = sorted({self.caption(picture, None) for picture in self.ahead.dataset.pictures} | {""})
             for done, caption in enumerate(captions, 1):
                 yield Phase("text", done, len(captions))
-                fixed = self._texts.embeddings([caption], lambda text: {"text": self._encode(text)}, lambda *_: None)
-                self._encoded[caption] = fixed[caption]["text"].to(self.model.device)
+                fixed = self._texts.embeddings([caption], self._encode, lambda *_: None)
+                self._encoded[caption] = {name: each.to(self.model.device) for name, each in fixed[caption].items()}
 
-    def _encode(self, caption: str) -> Tensor:
-        """One caption as (1, T, D), in the text encoder's own number format wherever it is called."""
+    @property
+    def _words_learn(self) -> bool:
+        return self.config.adapter.train_text_encoder or self.config.adapter.train_t5
+
+    def _encode(self, caption: str) -> Conditions:
+        """One caption, in the text encoders' own number formats wherever it is called."""
         with torch.no_grad(), torch.autocast(self.model.device.type, enabled=False):
             return self.model.encode_tokens([caption], self.config.training.clip_skip)
 
@@ -127,16 +132,24 @@ class TrainingData:
 
     def _batch(self, indices: list[int], rng: random.Random) -> Batch:
         shown = [self._showing(index, rng) for index in indices]
-        return Batch(torch.stack([latent for latent, _ in shown]).to(self.model.device), [caption for _, caption in shown])
+        encoded = torch.stack([picture for picture, _ in shown]).to(self.model.device)
+        return Batch(encoded, [self._placing(index) for index in indices], [caption for _, caption in shown])
+
+    def _placing(self, index: int) -> Placing:
+        fit = self.ahead.fits[index]
+        left, top = ((whole - cut) // 2 for whole, cut in zip(fit.resized, fit.bucket, strict=True))
+        return Placing(self.ahead.dataset.pictures[index].size, (left, top), fit.bucket)
 
     def _showing(self, index: int, rng: random.Random) -> tuple[Tensor, str]:
-        """A picture as it is shown once: latent (C, h, w) and caption."""
+        """A picture as it is shown once: encoded (C', h, w), and its caption."""
         flip = self.config.dataset.flip and rng.random() < 0.5
         return self._ready[self._item(index, flip)], self.caption(self.ahead.dataset.pictures[index], rng)
 
-    def encode(self, captions: list[str]) -> Tensor:
-        """Captions as (B, T, D): through the text encoder as it is now if that is trained, else as `prepare` found them."""
-        if self.config.adapter.train_text_encoder:
+    def encode(self, captions: list[str]) -> Conditions:
+        """Captions as the model is told them: through the text encoders as they are now if one is trained, else as `prepare` found
+        them."""
+        if self._words_learn:
             return self.model.encode_tokens(captions, self.config.training.clip_skip)
         # Shuffled captions are not kept: there are more of them than fit into memory.
-        return torch.cat([self._encoded[text] if text in self._encoded else self._encode(text) for text in captions])
+        found = [self._encoded[text] if text in self._encoded else self._encode(text) for text in captions]
+        return {name: torch.cat([each[name] for each in found]) for name in found[0]}

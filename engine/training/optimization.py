@@ -19,10 +19,10 @@ from torch import Tensor
 
 from engine.adapters.network import Network
 from engine.config.train import TrainingOptions
-from engine.families.base import Family
+from engine.families.base import Conditions, Family
 from engine.training.batches import Batch
 from engine.training.events import Step
-from engine.training.objectives import TARGETS, add_noise, alphas_cumprod, squared_error
+from engine.training.objectives import Diffusion, Flow, squared_error
 from engine.training.optimizers import OPTIMIZERS
 from engine.training.schedules import factor
 
@@ -52,18 +52,22 @@ class Optimization:
         )  # fmt: skip
         groups = parameter_groups(options, network)
         self.optimizer = self.accelerator.prepare(OPTIMIZERS[options.optimizer.kind](groups, options.optimizer))
-        self.alphas = alphas_cumprod(model.scheduler_config).to(model.device)
+        self.objective = (
+            Flow(options.timestep_sampling)
+            if model.prediction == "flow"
+            else Diffusion(model.scheduler_config, model.prediction, model.device)
+        )
 
     @property
     def scaler(self) -> torch.amp.GradScaler | None:
         """Loss scaling (Micikevicius et al. 2018, section 3.2), for float16 only."""
         return self.accelerator.scaler
 
-    def take_step(self, batches: list[Batch], encode: Callable[[list[str]], Tensor]) -> Step:
+    def take_step(self, batches: list[Batch], encode: Callable[[list[str]], Conditions]) -> Step:
         """The next step. Where the loss or its gradient is not finite, nothing is moved.
 
         Args:
-            encode: captions to (B, T, D).
+            encode: captions to what the model is told of them.
         """
         began = time.monotonic()
         step = self.done + 1
@@ -96,20 +100,34 @@ class Optimization:
         self.optimizer.zero_grad(set_to_none=True)
         return Step(step, value, self.optimizer.param_groups[0]["lr"], norm, time.monotonic() - began)
 
-    def _losses(self, batch: Batch, encode: Callable[[list[str]], Tensor], generator: torch.Generator) -> Tensor:
+    def _losses(self, batch: Batch, encode: Callable[[list[str]], Conditions], generator: torch.Generator) -> Tensor:
         """Loss of each picture, (B,)."""
-        latents, device = batch.latents, self.model.device
+        device, shift = self.model.device, self._shift(batch)
+        shown = [self.model.training_latents(encoded, generator) for encoded in batch.encoded]
+        latents = torch.stack([latent for latent, _ in shown])
         draws = [
-            (torch.randn(latents.shape[1:], generator=generator), torch.randint(len(self.alphas), (), generator=generator))
-            for _ in latents
-        ]
-        noise, timesteps = (torch.stack(column).to(device) for column in zip(*draws, strict=True))
-        noisy = add_noise(latents, noise, self.alphas, timesteps)
-        target = TARGETS[self.model.prediction_type](latents, noise, self.alphas, timesteps)
-        self.network.begin_batch(timesteps / len(self.alphas))
+            (torch.randn(latents.shape[1:], generator=generator), self.objective.draw(generator, shift)) for _ in latents
+        ]  # fmt: skip
+        noise, times = (torch.stack(column).to(device) for column in zip(*draws, strict=True))
+        noisy, target = self.objective.noisy(latents, noise, times), self.objective.target(latents, noise, times)
+        self.network.begin_batch(self.objective.levels(times))
+        conditions = self.model.picture_conditions(batch.placings)
+        conditions |= {name: torch.stack([beside[name] for _, beside in shown]) for name in shown[0][1]}
+        if self.model.facts.habits.distilled_guidance:
+            conditions["guidance"] = torch.full((len(latents),), self.options.distilled_guidance, device=device)
         with self.accelerator.autocast():
-            prediction = self.model.predict(noisy, timesteps, encode(batch.captions))
+            conditions |= encode(batch.captions)
+            prediction = self.model.predict(noisy, self.objective.timesteps(times), conditions)
         return squared_error(prediction, target)
+
+    def _shift(self, batch: Batch) -> float:
+        """Shift of the noise levels: as set, or the model's own for pictures of this size. One without meaning is 1."""
+        if self.options.flow_shift:
+            return self.options.flow_shift
+        config = self.model.scheduler_config
+        if config.get("use_dynamic_shifting"):
+            return math.exp(self.model.schedule_options(*batch.placings[0].frame, self.model.facts.habits.steps)["mu"])
+        return float(config.get("shift", 1.0))
 
 
 def parameter_groups(options: TrainingOptions, network: Network) -> list[dict[str, Any]]:
@@ -117,13 +135,13 @@ def parameter_groups(options: TrainingOptions, network: Network) -> list[dict[st
 
     LoRA+ (Hayou et al. 2024, section 4): the factor that begins at zero learns faster than the other by a fixed ratio.
     """
-    rates = {
-        "unet": (options.learning_rate, options.lora_plus),
-        "text_encoder": (options.text_encoder_learning_rate, options.text_encoder_lora_plus),
-    }
+    denoiser = options.learning_rate, options.lora_plus
+    words = options.text_encoder_learning_rate, options.text_encoder_lora_plus
+    components = sorted(network.counts(), key=lambda name: name.startswith("text_encoder"))
     return [
         {"params": parameters, "lr": peak, "peak": peak}
-        for component, (rate, ratio) in rates.items()
+        for component in components
+        for rate, ratio in (words if component.startswith("text_encoder") else denoiser,)
         for (multiple, up), parameters in network.param_groups(component).items()
         for peak in (rate * multiple * (ratio if up else 1.0),)
     ]

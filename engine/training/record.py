@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SETTINGS_KEY = "lora_atelier.settings"
 """Metadata key of the run's own settings, JSON."""
-PREDICTION_NAMES = {"epsilon": "epsilon", "v_prediction": "v"}
+PREDICTION_NAMES = {"epsilon": "epsilon", "v_prediction": "v", "flow": None}
 
 
 def metadata(
@@ -43,10 +43,12 @@ def metadata(
     facts = RunFacts(
         name=name,
         base_name=location.name if isinstance(location, Path) and not ahead.model.practice else ahead.model.name,
-        base_version=model.base_version,
+        base_version=model.variant.base_version,
+        architecture=f"{model.variant.architecture}/lora",
+        v2=model.facts.family == "sd2",
         base_hash=hashes.old,
         base_sha256=hashes.sha256,
-        prediction_type=PREDICTION_NAMES[model.prediction_type],
+        prediction_type=PREDICTION_NAMES[model.prediction],
         **network | {"network_args": network["network_args"] | _lora_plus(training)},
         session_id=session,
         started_at=started,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from engine.config.layers import LayerShape
 from engine.families import load_model
 from engine.formats.model_layers import model_layers
 from engine.formats.sd_layers import sd_layers
-from engine.library import STARTER_FOLDER
+from engine.library import STARTER_FOLDER, model_facts
 from tests.support.tiny import tiny_sd1, tiny_sd1_single_file
 
 
@@ -28,7 +29,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("name", ["starter", "folder", "file"])
 def test_they_are_those_of_the_loaded_model(models: dict[str, Path], name: str) -> None:
-    model, found = load_model(models[name], torch.device("cpu"), torch.float32), model_layers(models[name])
+    model, found = load_model(models[name], torch.device("cpu"), torch.float32), model_layers(model_facts(models[name]))
     for component, layers in model.layers().items():
         assert {layer.path: layer for layer in found.layers[component]} == {layer.path: layer for layer in layers}
         assert len(found.layers[component]) == len(layers)
@@ -40,7 +41,7 @@ def test_they_are_those_of_the_loaded_model(models: dict[str, Path], name: str) 
 @pytest.mark.parametrize("name", ["starter", "folder"])
 def test_heads_are_those_of_the_modules(models: dict[str, Path], name: str) -> None:
     model = load_model(models[name], torch.device("cpu"), torch.float32)
-    for component, layers in model_layers(models[name]).layers.items():
+    for component, layers in model_layers(model_facts(models[name])).layers.items():
         for layer in layers:
             if layer.group == "attention":
                 attention = next(p for p in parents(model.components[component], layer.path) if hasattr(p, "scale"))
@@ -61,10 +62,7 @@ def test_heads_may_differ_from_level_to_level() -> None:
 
 def test_older_folders_name_a_level_more(models: dict[str, Path], tmp_path: Path) -> None:
     folder = tmp_path / "older"
-    for part in ("unet", "text_encoder"):
-        (folder / part).mkdir(parents=True)
-        for file in (models["folder"] / part).iterdir():
-            os.link(file, folder / part / file.name)
+    shutil.copytree(models["folder"], folder)
     weights = folder / "text_encoder" / "model.safetensors"
     content = weights.read_bytes()
     length = int.from_bytes(content[:8], "little")
@@ -72,12 +70,12 @@ def test_older_folders_name_a_level_more(models: dict[str, Path], tmp_path: Path
     text = json.dumps({name if name == "__metadata__" else f"text_model.{name}": info for name, info in header.items()}).encode()
     weights.unlink()
     weights.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
-    assert model_layers(folder).shapes == model_layers(models["folder"]).shapes
+    assert model_layers(model_facts(folder)).shapes == model_layers(model_facts(models["folder"])).shapes
 
 
 def test_a_replaced_model_is_read_again(tmp_path: Path) -> None:
     file = tiny_sd1_single_file(tmp_path / "a.safetensors")
-    found = model_layers(file)
-    assert model_layers(file) is found
+    found = model_layers(model_facts(file))
+    assert model_layers(model_facts(file)) is found
     os.utime(file, ns=(1, 1))
-    assert model_layers(file) is not found and model_layers(file) == found
+    assert model_layers(model_facts(file)) is not found and model_layers(model_facts(file)) == found

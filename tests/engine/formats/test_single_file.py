@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate import init_empty_weights
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import DDIMScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from engine.errors import ModelError
-from engine.formats.checkpoint_shapes import architecture_from_header
+from engine.families import load_model
+from engine.families.parts import build_empty
 from engine.formats.kinds import detect_kind, recognise
 from engine.formats.safetensors_header import Header, TensorInfo
-from engine.formats.single_file import SD1_CONFIGS, ldm_keys, load_components, write_single_file
+from engine.formats.models import MODELS
+from engine.formats.single_file import CONFIGS_KEY, part_shapes, shipped_config, stored_tensors, write_single_file
 from tests.support.tiny import tiny_parts, tiny_sd1, tiny_sd1_single_file
 
 COMPONENTS = ("unet", "vae", "text_encoder")
@@ -39,19 +39,10 @@ cond_stage_model.transformer.text_model.final_layer_norm.weight
 """
 
 
-def config(component: str) -> dict:
-    return json.loads((SD1_CONFIGS / component / "config.json").read_text(encoding="utf-8"))
-
-
 @pytest.fixture(scope="module")
 def real() -> dict[str, torch.nn.Module]:
     """Stable Diffusion 1.5 as the shipped configs describe it, without its weights."""
-    with init_empty_weights():
-        return {
-            "unet": UNet2DConditionModel.from_config(config("unet")),
-            "vae": AutoencoderKL.from_config(config("vae")),
-            "text_encoder": CLIPTextModel(CLIPTextConfig(**config("text_encoder"))),
-        }
+    return {name: build_empty(part.kind, shipped_config("sd1", name)) for name, part in MODELS["sd1"].parts.items()}
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +63,15 @@ def same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
 
 def header_of(real: dict[str, torch.nn.Module]) -> Header:
     tensors = {}
-    for component, model in real.items():
-        state = model.state_dict()
-        for key, name in ldm_keys(component, state).items():
-            shape = tuple(state[key].shape)
-            is_convolution = component == "vae" and ".attn_1." in name and len(shape) == 2
-            tensors[name] = TensorInfo("F16", (*shape, 1, 1) if is_convolution else shape, 0, 0)
+    for name, model in real.items():
+        part = MODELS["sd1"].parts[name]
+        for key, tensor in stored_tensors(part, model.state_dict(), shipped_config("sd1", name)).items():
+            tensors[part.prefixes[0] + key] = TensorInfo("F16", tuple(tensor.shape), 0, 0)
     return Header({}, tensors, 0)
+
+
+def load(path: Path, dtype: torch.dtype = torch.float32):
+    return load_model(path, torch.device("cpu"), dtype)
 
 
 def test_the_shipped_configs_are_stable_diffusion_1_5(real: dict[str, torch.nn.Module]) -> None:
@@ -94,23 +87,27 @@ def test_real_key_names(real: dict[str, torch.nn.Module]) -> None:
 
 
 def test_real_sizes_are_read_off_the_shapes(real: dict[str, torch.nn.Module]) -> None:
-    for component, overrides in architecture_from_header(header_of(real)).items():
-        shipped = config(component) | ({"use_linear_projection": False} if component == "unet" else {})
-        assert {name: shipped[name] for name in overrides} == overrides
+    header = header_of(real)
+    for name, part in MODELS["sd1"].parts.items():
+        shown = part.sizes(part_shapes(header, part.prefixes[0]))
+        shipped = shipped_config("sd1", name) | ({"use_linear_projection": False} if name == "unet" else {})
+        assert {key: shipped[key] for key in shown} == shown
 
 
 def test_what_is_written_loads_the_same(checkpoint: Path) -> None:
-    parts, loaded = tiny_parts(prediction_type="v_prediction"), load_components(checkpoint, offline=True)
-    assert all(same(parts[component], loaded[component]) for component in COMPONENTS)
-    assert loaded["scheduler"].config["prediction_type"] == "v_prediction"
-    assert loaded["unet"].config["sample_size"] == parts["unet"].config["sample_size"]
-    assert not loaded["unet"].training
-    pipeline = StableDiffusionPipeline(**loaded, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
-    expected = StableDiffusionPipeline(**parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+    parts, loaded = tiny_parts(prediction_type="v_prediction"), load(checkpoint)
+    assert all(same(parts[component], loaded.parts[component]) for component in COMPONENTS)
+    assert loaded.scheduler_config["prediction_type"] == "v_prediction" and loaded.facts.resolution == 64
+    assert not loaded.denoiser.training
+    scheduler = DDIMScheduler.from_config(loaded.scheduler_config)
+    read = {**loaded.parts, "tokenizer": loaded.tokenizers["text_encoder"], "scheduler": scheduler}
     pictures = []
-    for each in (pipeline, expected):
-        each.set_progress_bar_config(disable=True)
-        made = each("a red cat", num_inference_steps=2, generator=torch.Generator().manual_seed(1), output_type="np")
+    for each in (read, parts):
+        pipeline = StableDiffusionPipeline(**each, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+        pipeline.set_progress_bar_config(disable=True)
+        made = pipeline(
+            "a red cat", num_inference_steps=2, height=64, width=64, generator=torch.Generator().manual_seed(1), output_type="np"
+        )
         pictures.append(torch.from_numpy(made.images))
     assert torch.equal(*pictures)
 
@@ -129,36 +126,40 @@ def test_dtype_and_older_spellings(own_copy: Path) -> None:
     tensors["cond_stage_model.transformer.embeddings.position_ids"] = torch.arange(77)
     tensors["model_ema.decay"] = torch.tensor(0.9)
     save_file(tensors, own_copy)
-    loaded = load_components(own_copy, dtype=torch.float16, offline=True)
+    loaded = load(own_copy, torch.float16)
     for component in COMPONENTS:
         expected = tiny_parts()[component].half()
-        assert same(expected, loaded[component]) and loaded[component].dtype == torch.float16
-    assert loaded["scheduler"].config["prediction_type"] == "epsilon"
+        assert same(expected, loaded.parts[component]) and loaded.parts[component].dtype == torch.float16
+    assert loaded.prediction == "epsilon"
 
 
-def test_a_config_folder_says_what_shapes_cannot(own_copy: Path, tmp_path: Path) -> None:
-    folder = tiny_sd1(tmp_path / "folder", prediction_type="v_prediction")
-    text = json.loads((folder / "text_encoder" / "config.json").read_text()) | {"num_attention_heads": 4}
-    (folder / "text_encoder" / "config.json").write_text(json.dumps(text))
-    save_file(load_file(own_copy), own_copy)
-    shutil.rmtree(own_copy.parent / "tokenizer")
-    loaded = load_components(own_copy, folder, offline=True)
-    assert loaded["text_encoder"].config.num_attention_heads == 4
-    assert loaded["scheduler"].config["prediction_type"] == "v_prediction"
+def test_the_metadata_say_what_shapes_cannot_and_nothing_else(own_copy: Path) -> None:
+    said = {
+        "text_encoder": {"num_attention_heads": 4, "torch_dtype": {"a": 1}, "unknown": 3},
+        "unet": ["no object"],
+        "vae": {"scaling_factor": 0.5},
+    }
+    save_file(load_file(own_copy), own_copy, {CONFIGS_KEY: json.dumps(said)})
+    loaded = load(own_copy)
+    assert loaded.parts["text_encoder"].config.num_attention_heads == 4
+    assert not hasattr(loaded.parts["text_encoder"].config, "unknown")
+    assert loaded.vae.config.scaling_factor == 0.5
+    save_file(load_file(own_copy), own_copy, {CONFIGS_KEY: "[" * 100_000})
+    assert load(own_copy).vae.config.scaling_factor == 0.18215
 
 
 def test_the_loaded_parts_do_not_hang_on_the_file(own_copy: Path) -> None:
-    loaded = load_components(own_copy, offline=True)
+    loaded = load(own_copy)
     with own_copy.open("r+b") as stream:
         stream.write(b"\xff" * own_copy.stat().st_size)
-    assert same(loaded["unet"], tiny_parts()["unet"])
+    assert same(loaded.denoiser, tiny_parts()["unet"])
 
 
 def test_writing_refuses_nan(tmp_path: Path) -> None:
     parts = tiny_parts()
     torch.nn.init.constant_(parts["unet"].conv_out.bias, float("nan"))
     with pytest.raises(ModelError) as caught:
-        write_single_file(tmp_path / "x.safetensors", parts["unet"], parts["vae"], parts["text_encoder"])
+        write_single_file(tmp_path / "x.safetensors", "sd1", {name: parts[name] for name in COMPONENTS}, "base", "epsilon", 64)
     assert caught.value.code == "model.not_finite" and not list(tmp_path.iterdir())
 
 
@@ -177,8 +178,8 @@ OUT = "model.diffusion_model.out.2.bias"
     ("change", "code", "named"),
     [
         (lora_only, "model.is_adapter", "LoRA"),
-        (lambda t: {**drop(t, "cond_stage"), "conditioner.embedders.0.x": torch.ones(1)}, "model.wrong_family", "sdxl"),
-        (lambda t: {**drop(t, "cond_stage"), "cond_stage_model.model.x": torch.ones(1)}, "model.wrong_family", "sd2"),
+        (lambda t: drop(t, "cond_stage"), "model.unknown_family", "not known"),
+        (lambda t: {**drop(t, "cond_stage"), "cond_stage_model.model.x": torch.ones(1)}, "model.incomplete", "text encoder"),
         (lambda t: drop(t, "first_stage_model."), "model.incomplete", "VAE"),
         (lambda t: {name: x for name, x in t.items() if name.startswith("first_stage")}, "model.not_a_checkpoint", "vae"),
         (lambda t: {"down_blocks.0.x.weight": torch.ones(1)}, "model.not_a_checkpoint", "unknown"),
@@ -190,20 +191,20 @@ OUT = "model.diffusion_model.out.2.bias"
 def test_refusals(own_copy: Path, change, code: str, named: str) -> None:
     save_file(change(load_file(own_copy)), own_copy)
     with pytest.raises(ModelError) as caught:
-        load_components(own_copy, offline=True)
+        load(own_copy)
     assert caught.value.code == code and named in caught.value.what
 
 
 def test_no_tokenizer(own_copy: Path) -> None:
-    shutil.rmtree(own_copy.parent / "tokenizer")
+    shutil.rmtree(own_copy.parent / "tokenizers")
     with pytest.raises(ModelError) as caught:
-        load_components(own_copy, offline=True)
-    assert caught.value.code == "model.no_tokenizer" and "vocab.json" in caught.value.expected
-    assert str(own_copy.parent / "tokenizer") in caught.value.todo
+        load(own_copy)
+    assert caught.value.code == "model.no_tokenizer"
+    assert str(own_copy.parent / "tokenizers") in caught.value.todo
 
 
 def test_a_truncated_file(own_copy: Path) -> None:
     own_copy.write_bytes(own_copy.read_bytes()[:-1000])
     with pytest.raises(ModelError) as caught:
-        load_components(own_copy, offline=True)
+        load(own_copy)
     assert caught.value.code == "file.truncated"

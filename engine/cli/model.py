@@ -1,0 +1,112 @@
+"""Look into base models, list them, make tiny ones for dry runs.
+
+    inspect MODEL                   what it is and what it lacks, from its header; MODEL is a name of the library, a file or a folder
+    list                            the library
+    make-tiny FAMILY DIR            a model of random weights, a few MB, for dry runs: everything but its pictures is like the real
+                                    one; with --single-file DIR is the .safetensors file
+
+Put a tiny model into models/checkpoints of the data folder, and it stands in the lists like any other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from engine.cli.common import workspace_of
+from engine.errors import ConfigError, ModelError
+from engine.formats.hashes import model_hashes
+from engine.formats.models import MODELS
+from engine.inspection import ModelSummary, inspect_model
+from engine.library import find_model, models
+from engine.workspace import Workspace
+
+WORDS = {"inspect": ("MODEL",), "list": (), "make-tiny": ("FAMILY", "DIR")}
+"""Action -> what it takes."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("action", choices=list(WORDS), help="what to do", metavar="ACTION")
+    add("words", metavar="WORD", nargs="*", help="as above")
+    add("--variant", metavar="NAME", help="make-tiny: " + "; ".join(f"{name}: {', '.join(each.variants)}" for name, each in MODELS.items()))
+    add("--single-file", action="store_true", help="make-tiny: one .safetensors file, its tokenizers in tokenizers/ beside it")
+    add("--seed", type=int, default=0, help="make-tiny: another seed, other weights; default: 0")
+    add("--hash", action="store_true", help="inspect: read all of it and tell its hash")
+    add("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    wanted = WORDS[options.action]
+    if len(options.words) != len(wanted):
+        raise ConfigError(
+            "model.word_count", f"{options.action} takes {' '.join(wanted) or 'nothing'}; {len(options.words)} words are given.",
+            todo="`python -m engine model --help` shows them.", field=" ".join(wanted) or "ACTION", action=options.action,
+        )  # fmt: skip
+    workspace = workspace_of(options)
+    if options.action == "make-tiny":
+        return _make(options)
+    return _list(workspace, options.json) if options.action == "list" else _inspect(options, workspace)
+
+
+def _make(options: argparse.Namespace) -> int:
+    from transformers.utils import logging
+
+    from engine.tiny import make_tiny
+
+    logging.disable_progress_bar()
+    family, place = options.words
+    print(make_tiny(family, Path(place).expanduser(), options.seed, options.variant, options.single_file))
+    return 0
+
+
+def _list(workspace: Workspace, as_json: bool) -> int:
+    cards = models(workspace)
+    rows = [(card.name, card.family, str(card.path), str(card.problem or "")) for card in cards]
+    if as_json:
+        print(json.dumps([dict(zip(("name", "family", "path", "problem"), row, strict=True)) for row in rows], ensure_ascii=False, indent=1))
+    else:
+        width = max(len(name) for name, *_ in rows)
+        for name, family, path, problem in rows:
+            print(f"{name:<{width}}  {MODELS[family].title if family else '?':<22} {problem or path}")
+    return 0
+
+
+def _inspect(options: argparse.Namespace, workspace: Workspace) -> int:
+    path = _find(options.words[0], workspace)
+    summary = inspect_model(path)
+    sha256 = model_hashes(path).sha256 if options.hash else ""
+    if options.json:
+        print(json.dumps(asdict(summary) | ({"sha256": sha256} if sha256 else {}), ensure_ascii=False, indent=1))
+    else:
+        print(table(summary, sha256))
+    return 0
+
+
+def _find(text: str, workspace: Workspace) -> Path:
+    """Any path, or a name of the library. Raises ModelError: `model.not_found`."""
+    path = Path(text).expanduser()
+    found = path if path.exists() else find_model(text, workspace)
+    if isinstance(found, str):
+        raise ModelError(
+            "model.not_found", f"There is no base model {text!r} on this machine.", "A file, a folder or a name of the library.",
+            "`python -m engine model list` shows the names.", name=text, field="MODEL",
+        )  # fmt: skip
+    return found
+
+
+def table(summary: ModelSummary, sha256: str = "") -> str:
+    """The summary as lines; what is not known is left out."""
+    rows = {
+        "name": summary.name, "kind": summary.kind or "unknown", "family": summary.family, "variant": summary.variant,
+        "predicts": summary.prediction, "resolution": f"{summary.resolution} px" if summary.resolution else "",
+        "size": f"{summary.size / 2**20:,.1f} MiB", "missing": ", ".join(summary.missing), "problem": summary.problem,
+        "sha256": sha256,
+    }  # fmt: skip
+    lines = [f"{name:<12} {value}" for name, value in rows.items() if value]
+    lines += [
+        f"  {name:<18} {part.title:<22} {part.parameters / 1e6:>10,.2f} M  {', '.join(part.formats)}" for name, part in summary.parts.items()
+    ]
+    return "\n".join(lines + [f"  {name:<18} {' '.join(value.split())[:100]}" for name, value in summary.card.items()])

@@ -1,0 +1,126 @@
+"""Loading the parts of a base model from wherever they lie: folders of a diffusers model, one single file, several files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from engine.errors import ModelError
+from engine.families.parts import build_empty, part_class
+from engine.formats.checkpoint_shapes import zero_terminal_snr
+from engine.formats.models import MODELS
+from engine.formats.models.base import CONFIGS, ModelFormat, Part
+from engine.formats.safetensors_header import read_header
+from engine.formats.single_file import bad_shape, part_config, read_state
+from engine.formats.tokenizer_files import find_tokenizer
+from engine.library import ModelFacts, PartSource
+
+
+def load_parts(facts: ModelFacts, dtype: torch.dtype) -> dict[str, nn.Module]:
+    """Every part of a model, on the CPU, copied out of its files.
+
+    Raises:
+        ModelError: codes `file.*`, `model.broken_folder`, `model.missing_tensors`, `model.bad_shape`.
+    """
+    model = MODELS[facts.family]
+    configs = model.variants[facts.variant].configs
+    return {name: load_part(name, model.parts[name], configs, source, dtype) for name, source in facts.sources.items()}
+
+
+def load_part(name: str, part: Part, configs: str, source: PartSource, dtype: torch.dtype) -> nn.Module:
+    """One part.
+
+    Args:
+        configs: folder below CONFIGS whose config holds for a single file.
+    """
+    if source.path.is_dir():
+        return _from_folder(part, source.path, dtype)
+    header = read_header(source.path)
+    config = part_config(source.path, name, part, configs, header, source.prefix)
+    try:
+        network = build_empty(part.kind, config)
+    except ValueError as error:
+        raise bad_shape(source.path, str(error)) from error
+    wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    network.load_state_dict(read_state(source.path, part, source.prefix, config, wanted, dtype), assign=True)
+    return network
+
+
+def _from_folder(part: Part, folder: Path, dtype: torch.dtype) -> nn.Module:
+    try:
+        network, report = part_class(part.kind).from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+        if missing := sorted(report["missing_keys"]):  # they would stay random
+            raise ValueError(f"{folder.name} lacks {len(missing)} tensors, the first is {missing[0]}.")
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise broken_folder(folder.parent, error) from error
+    for tensor in (*network.parameters(), *network.buffers()):
+        # Both libraries map the file into memory: without a copy the model would change when the file is written over.
+        tensor.data = tensor.data.clone()
+    return network
+
+
+def load_tokenizers(facts: ModelFacts, parts: Mapping[str, nn.Module]) -> dict[str, Any]:
+    """Text encoder -> its tokenizer.
+
+    Raises:
+        ModelError: `model.broken_folder`, `model.no_tokenizer`.
+    """
+    model = MODELS[facts.family]
+    return {
+        encoder: _tokenizer(facts, model, encoder, folder, parts[encoder])
+        for encoder, folder in model.tokenizers.items()
+        if encoder in parts
+    }
+
+
+def _tokenizer(facts: ModelFacts, model: ModelFormat, encoder: str, folder: str, network: Any) -> Any:
+    from transformers import AutoTokenizer, CLIPTokenizer
+
+    location = Path(facts.location)
+    if location.is_dir():
+        made = CLIPTokenizer if model.parts[encoder].kind.startswith("clip") else AutoTokenizer
+        try:
+            return made.from_pretrained(location / folder, local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise broken_folder(location, error) from error
+    settings = CONFIGS / model.variants[facts.variant].configs / folder
+    tokenizer = find_tokenizer(location, model.parts[encoder].kind, settings, network.config.vocab_size)
+    for owner in (network.config, *network.modules()):
+        # CLIP looks for the end of the text to pool there; the shipped config has the published tokenizer's.
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            if hasattr(owner, name):
+                setattr(owner, name, getattr(tokenizer, name))
+    return tokenizer
+
+
+def load_schedule(facts: ModelFacts) -> dict[str, Any]:
+    """The noise schedule, as diffusers writes it.
+
+    Raises:
+        ModelError: `model.broken_folder`.
+    """
+    location = Path(facts.location)
+    home = location if location.is_dir() else CONFIGS / MODELS[facts.family].variants[facts.variant].configs
+    try:
+        config = json.loads((home / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise broken_folder(home, error) from error
+    if location.is_file() and zero_terminal_snr(read_header(location)):
+        config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}  # the last step is the one that must be met
+    return config if facts.prediction == "flow" else config | {"prediction_type": facts.prediction}
+
+
+def broken_folder(folder: Path, error: Exception) -> ModelError:
+    reason = " ".join(str(error).split())[:300]
+    return ModelError(
+        "model.broken_folder", f"The model folder {folder.name} cannot be loaded: {reason}", "A complete diffusers folder.",
+        "Download it again or choose another model.", path=folder.name, reason=reason,
+    )  # fmt: skip

@@ -1,0 +1,40 @@
+"""Which class of diffusers or transformers each kind of network is, and building one without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+PART_CLASSES: dict[str, tuple[str, str]] = {
+    "unet": ("diffusers", "UNet2DConditionModel"),
+    "vae": ("diffusers", "AutoencoderKL"),
+    "sd3": ("diffusers", "SD3Transformer2DModel"),
+    "flux": ("diffusers", "FluxTransformer2DModel"),
+    "z_image": ("diffusers", "ZImageTransformer2DModel"),
+    "clip": ("transformers", "CLIPTextModel"),
+    "clip_projected": ("transformers", "CLIPTextModelWithProjection"),
+    "t5": ("transformers", "T5EncoderModel"),
+    "qwen3": ("transformers", "Qwen3Model"),
+}
+"""`Part.kind` -> (module, class)."""
+
+
+def part_class(kind: str) -> Any:
+    module, name = PART_CLASSES[kind]
+    return getattr(import_module(module), name)
+
+
+def build_empty(kind: str, config: Mapping[str, Any]) -> Any:
+    """A network without weights: parameters on the meta device, buffers real.
+
+    Raises:
+        ValueError: the sizes do not fit each other.
+    """
+    from accelerate import init_empty_weights
+
+    made = part_class(kind)
+    with init_empty_weights(include_buffers=False):
+        if PART_CLASSES[kind][0] == "transformers":
+            return made(made.config_class(**config))
+        return made.from_config(dict(config))

@@ -1,0 +1,51 @@
+"""Parts that several families have: CLIP's text encoder, the U-Net, the VAE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from engine.formats.checkpoint_shapes import clip_sizes, unet_sizes, vae_sizes
+from engine.formats.layouts.clip import ClipKeys
+from engine.formats.layouts.unet import UNetKeys
+from engine.formats.layouts.vae import VaeKeys
+from engine.formats.models.base import Part, Shapes
+from engine.formats.sd_layers import sd_layers
+
+CLIP_MARK = r"(text_model\.)?encoder\.layers\.0\.mlp\.fc1\.weight"
+
+
+def clip(title: str, prefixes: tuple[str, ...], adapter_prefix: str, projected: bool = False) -> Part:
+    """A CLIP text encoder under transformers' names; `projected` has the projection of the pooled text too."""
+    return Part(
+        title, "clip_projected" if projected else "clip", prefixes, CLIP_MARK,
+        ClipKeys("text_model." if projected else ""), clip_sizes,
+        partial(sd_layers, "text_encoder"), f"{adapter_prefix}text_model_",
+    )  # fmt: skip
+
+
+def unet(
+    prefixes: tuple[str, ...] = ("model.diffusion_model.",),
+    named_as_stored: bool = False,
+    sizes: Callable[[Shapes], dict[str, Any]] = unet_sizes,
+) -> Part:
+    return Part(
+        "U-Net", "unet", prefixes, r"input_blocks\.0\.0\.weight", UNetKeys(), sizes,
+        partial(sd_layers, "unet"), "lora_unet_", named_as_stored,
+    )  # fmt: skip
+
+
+def vae(prefixes: tuple[str, ...] = ("first_stage_model.", "vae.", "")) -> Part:
+    return Part("VAE", "vae", prefixes, r"decoder\.conv_in\.weight", VaeKeys(), vae_sizes)
+
+
+def inpaints(in_channels: int, out_channels: int) -> bool:
+    """Whether a U-Net is told a mask and the rest of the picture beside the noisy latents.
+
+    Raises:
+        ValueError: it is told something else.
+    """
+    if in_channels not in (out_channels, 2 * out_channels + 1):
+        raise ValueError(f"the U-Net takes {in_channels} channels and gives {out_channels}")
+    return in_channels != out_channels

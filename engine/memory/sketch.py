@@ -1,0 +1,295 @@
+"""A network walked through with sizes instead of numbers: how much it multiplies, and what it holds in memory while it does.
+
+The walks in `engine.memory.networks` read like the forward passes they stand for. A `Value` is a tensor without its contents. Its
+`Memory` is freed as a tensor's is, when nobody refers to it any more, so that the peak of a walk is that of the forward pass.
+What autograd keeps for the way back is kept here too. With frozen weights a layer needs nothing of its input unless an adapter
+learns from it (Hu et al. 2022, section 4.2), and of what comes before the first adapter nothing is kept at all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+MULTIPLY_ADD = 2
+"""FLOPs of a multiplication and the addition that follows it."""
+ATTENTION_FORWARD, ATTENTION_BACKWARD = 2, 5
+"""Products of T x T x D: scores and their use; the scores again and four gradients (Dao et al. 2022, algorithms 1 and 4)."""
+FLOAT32 = 4
+
+
+@dataclass(frozen=True)
+class Formats:
+    """Bytes of a number.
+
+    Attributes:
+        compute: in products, and wherever nothing else is said.
+        norms: in normalisation: autocast on CUDA makes it in float32, of a copy of what it is given.
+    """
+
+    compute: int = 2
+    norms: int = 4
+
+
+class Memory:
+    """Some bytes that one or more values lie in."""
+
+    def __init__(self, sketch: Sketch, size: int) -> None:
+        self.sketch, self.size = sketch, size
+        sketch.live += size
+        sketch.peak = max(sketch.peak, sketch.live)
+
+    def __del__(self) -> None:
+        self.sketch.live -= self.size
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A tensor of `rows` positions (of all pictures together) with `channels` numbers each.
+
+    Attributes:
+        width: bytes of a number.
+        learns: whether a gradient is wanted for it.
+    """
+
+    rows: int
+    channels: int
+    width: int
+    learns: bool
+    memory: Memory
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.rows * self.channels * self.width
+
+    def part(self, rows: int = 0, channels: int = 0) -> Value:
+        """Some of its rows or channels, or others of the same size, in the same memory."""
+        return Value(rows or self.rows, channels or self.channels, self.width, self.learns, self.memory)
+
+
+@dataclass
+class Weight:
+    """The numbers of one layer.
+
+    Attributes:
+        matrix: of its weight, where it is that of a Linear layer and could be quantised.
+        others: of everything else.
+    """
+
+    matrix: int = 0
+    others: int = 0
+
+
+@dataclass
+class Block:
+    """A stretch of the network, the unit of gradient checkpointing and of streaming.
+
+    Attributes:
+        again: whether it is calculated again in the backward pass instead of kept (gradient checkpointing).
+        forward, backward: FLOPs; the base weights' gradients are never formed.
+        kept: memory that the backward pass needs -> the kind of operation that needs it first; of a block that is calculated
+            again, what it is given.
+        remade: the same by kind in bytes, of a block that is calculated again.
+        working: bytes that the largest of its operations with a gradient is given and gives.
+    """
+
+    name: str
+    again: bool = False
+    forward: int = 0
+    backward: int = 0
+    kept: dict[Memory, str] = field(default_factory=dict)
+    remade: Counter[str] = field(default_factory=Counter)
+    working: int = 0
+    weights: dict[str, Weight] = field(default_factory=dict)
+
+
+class Sketch:
+    """Args:
+    batch: pictures, or texts.
+    ranks: path of a layer -> rank of its adapter; 0 for one that is not a product of thin factors.
+    again: how many blocks, the first ones, are calculated again instead of kept; None is all.
+    inputs_kept: whether every Linear keeps its input, adapted or not, as LLM.int8() does.
+    """
+
+    def __init__(
+        self, batch: int = 1, formats: Formats = Formats(), ranks: Mapping[str, int] | None = None, again: int | None = 0,
+        inputs_kept: bool = False,
+    ) -> None:  # fmt: skip
+        self.batch, self.formats, self.ranks = batch, formats, ranks or {}
+        self.again, self.inputs_kept = again, inputs_kept
+        self.live = self.peak = 0
+        self._open = Block("")
+        self.blocks = [self._open]
+        self._copies: dict[tuple[Memory, int, str], Memory] = {}
+
+    @contextmanager
+    def block(self, name: str, *inputs: Value) -> Iterator[None]:
+        """Everything inside belongs to the block, which is given `inputs`."""
+        outer, again = self._open, self.again is None or len(self.blocks) <= self.again
+        self._open = block = Block(name, again)
+        self.blocks.append(block)
+        self._copies.clear()
+        yield
+        self._copies.clear()
+        self._open = outer
+        if again:
+            for memory, kind in block.kept.items():
+                block.remade[kind] += memory.size
+            block.kept = {value.memory: "inputs" for value in inputs} if block.kept else {}
+
+    # ---- where values come from ----
+
+    def given(self, rows: int, channels: int, learns: bool = False, width: int = 0) -> Value:
+        """A value from outside, or one that has just been calculated."""
+        width = width or self.formats.compute
+        return Value(rows, channels, width, learns, Memory(self, rows * channels * width))
+
+    def made(self, rows: int, channels: int, *sources: Value) -> Value:
+        """What comes of `sources`, in the widest of their formats."""
+        return self.given(rows, channels, any(x.learns for x in sources), max(x.width for x in sources))
+
+    # ---- layers with weights ----
+
+    def linear(self, path: str, x: Value, outputs: int, bias: bool = True, shared: str = "") -> Value:
+        """Args:
+        shared: layers with the same word are given the same x and keep it together.
+        """
+        self._weigh(path, Weight(x.channels * outputs, outputs * bias))
+        y = self._product(path, x, x.rows, outputs, x.channels, shared)
+        if self.inputs_kept and x.learns:
+            self._keep(self._cast(x, self.formats.compute, "int8"), "product")
+        return y
+
+    def conv(self, path: str, x: Value, outputs: int, kernel: int = 3, rows: int = 0, bias: bool = True) -> Value:
+        """Args:
+        rows: positions of what comes out, where they are not those of x.
+        """
+        self._weigh(path, Weight(0, x.channels * outputs * kernel**2 + outputs * bias))
+        return self._product(path, x, rows or x.rows, outputs, x.channels * kernel**2)
+
+    def _product(self, path: str, x: Value, rows: int, outputs: int, inputs: int, shared: str = "") -> Value:
+        adapted, flops = path in self.ranks, MULTIPLY_ADD * rows * outputs * inputs
+        self._open.forward += flops
+        self._open.backward += flops * x.learns
+        y = self.given(rows, outputs, x.learns or adapted)
+        if adapted:
+            self._learn(self.ranks[path], x, y, inputs, shared)
+        self._work(x, y)
+        return y
+
+    def _learn(self, rank: int, x: Value, y: Value, inputs: int, shared: str) -> None:
+        """The adapter beside a layer: x @ down @ up, or x at a change of the whole weight."""
+        self._keep(self._cast(x, self.formats.compute, shared), "adapter")
+        thin = rank * (inputs + y.channels) if rank else inputs * y.channels
+        flops = MULTIPLY_ADD * y.rows * thin
+        self._open.forward += flops
+        self._open.backward += flops + MULTIPLY_ADD * y.rows * (rank * y.channels + (thin - rank * y.channels) * x.learns)
+        if rank:
+            self._keep(Memory(self, y.rows * rank * self.formats.compute), "adapter")
+
+    def table(self, path: str, numbers: int) -> None:
+        """Numbers that are looked up or added: embeddings, tokens, positions."""
+        self._weigh(path, Weight(0, numbers))
+
+    def _weigh(self, path: str, weight: Weight) -> None:
+        self._open.weights[path] = weight
+
+    # ---- normalisation ----
+
+    def norm(self, path: str, x: Value, groups: int = 0, weights: int = 2) -> Value:
+        """Layer norm, or group norm with so many groups; `weights` per channel."""
+        self._weigh(path, Weight(0, weights * x.channels))
+        width = max(self.formats.norms, x.width)
+        y = self.given(x.rows, x.channels, x.learns or path in self.ranks, width)
+        if y.learns:
+            self._keep(self._cast(x, width), "norm")
+            self._keep(Memory(self, 2 * width * (self.batch * groups or x.rows)), "norm")
+        self._work(x, y)
+        return y
+
+    def rms_norm(self, path: str, x: Value, copies: bool = False, back: bool = True, rows: int = 0) -> Value:
+        """Root mean square norm, in float32 of a copy.
+
+        Args:
+            copies: whether x is kept as well as its copy.
+            back: whether what comes out is in x's format again; else in that of norms.
+            rows: how many vectors x is cut into, where that is not its rows: attention heads.
+        """
+        self._weigh(path, Weight(0, x.rows * x.channels // (rows or x.rows)))
+        y = self.given(x.rows, x.channels, x.learns, x.width if back else max(x.width, self.formats.norms))
+        if x.learns:
+            self._keep(self._cast(x, FLOAT32), "norm")
+            self._keep(Memory(self, FLOAT32 * (rows or x.rows)), "norm")
+            if copies:
+                self._keep(x.memory, "norm")
+        self._work(x, y)
+        return y
+
+    # ---- operations without weights ----
+
+    def activation(self, x: Value) -> Value:
+        """SiLU, GELU, tanh: keeps what goes in."""
+        if x.learns:
+            self._keep(x.memory, "activation")
+        y = self.made(x.rows, x.channels, x)
+        self._work(x, y)
+        return y
+
+    def multiply(self, x: Value, y: Value) -> Value:
+        """Number by number; y may have one row per picture. Each is kept for the gradient of the other."""
+        for mine, other in ((x, y), (y, x)):
+            if other.learns:
+                self._keep(mine.memory, "product")
+        z = self.made(x.rows, x.channels, x, y)
+        self._work(x, z)
+        return z
+
+    def add(self, x: Value, *others: Value) -> Value:
+        return self.made(x.rows, x.channels, x, *others)
+
+    def join(self, *values: Value) -> Value:
+        """One after the other: rows of the same channels."""
+        return self.made(sum(x.rows for x in values), values[0].channels, *values)
+
+    def join_channels(self, *values: Value) -> Value:
+        """Side by side: channels of the same rows."""
+        return self.made(values[0].rows, sum(x.channels for x in values), *values)
+
+    def attention(self, q: Value, k: Value, v: Value, heads: int) -> Value:
+        """Fused attention, which never holds the T x T scores."""
+        pairs = q.rows * (k.rows // self.batch) * q.channels
+        self._open.forward += ATTENTION_FORWARD * MULTIPLY_ADD * pairs
+        learns = q.learns or k.learns or v.learns
+        y = self.given(q.rows, q.channels, learns)
+        if learns:
+            self._open.backward += ATTENTION_BACKWARD * MULTIPLY_ADD * pairs
+            for x in (q, k, v):
+                self._keep(self._cast(x, self.formats.compute), "attention")
+            self._keep(y.memory, "attention")
+            self._keep(Memory(self, FLOAT32 * q.rows * heads), "attention")
+        self._work(q, k, v, y)
+        return y
+
+    # ---- what is kept ----
+
+    def _cast(self, x: Value, width: int, shared: str = "") -> Memory:
+        """x's memory, or that of a copy in another format, the same one for the same `shared`."""
+        if x.width == width:
+            return x.memory
+        key = x.memory, width, shared
+        copy = self._copies.get(key) if shared else None
+        if copy is None:
+            copy = Memory(self, x.rows * x.channels * width)
+            if shared:
+                self._copies[key] = copy
+        return copy
+
+    def _keep(self, memory: Memory, kind: str) -> None:
+        self._open.kept.setdefault(memory, kind)
+
+    def _work(self, *values: Value) -> None:
+        if any(x.learns for x in values):
+            self._open.working = max(self._open.working, sum(x.size for x in values))
