@@ -13,8 +13,9 @@ from engine.config.layers import LayerShape
 from engine.config.targets import Target, choose, does_not_fit
 from engine.config.tensors import AdapterTensors, adapter_tensors
 from engine.errors import ConfigError, EngineError
+from engine.formats.fused import assembled, fuse_sizes
 from engine.formats.model_layers import ModelLayers, model_layers
-from engine.formats.names import disk_names
+from engine.formats.names import DiskName, disk_names
 from engine.library import ModelFacts, bad_folder, missing_parts, model_facts
 
 WIDTHS = {"float16": 2, "bfloat16": 2, "float32": 4}
@@ -61,7 +62,11 @@ def forecast(options: LayerOptions, precision: str, facts: ModelFacts) -> Traine
     return Trained(
         modules={component: len(tensors) for component, tensors in made.items()},
         parameters={component: sum(each.parameters for each in tensors.values()) for component, tensors in made.items()},
-        file_size=METADATA + sum(_bytes(component, tensors, WIDTHS[precision]) for component, tensors in made.items()),
+        file_size=METADATA
+        + sum(
+            _bytes(tensors, disk_names(model.family, component, model.shapes[component]), WIDTHS[precision])
+            for component, tensors in made.items()
+        ),
     )
 
 
@@ -100,11 +105,11 @@ def _tensors(targets: Sequence[Target], shapes: Mapping[str, LayerShape]) -> dic
     return found
 
 
-def _bytes(component: str, adapters: Mapping[str, AdapterTensors], width: int) -> int:
+def _bytes(adapters: Mapping[str, AdapterTensors], names: Mapping[str, DiskName], width: int) -> int:
     """Bytes of the tensors and their entries in the header; alpha is always written in float32."""
     position, header = 0, 0
-    for path, name in disk_names(component, adapters).items():  # type: ignore[arg-type]
-        for suffix, size in adapters[path].written.items():
+    for name, sizes in assembled(((names[path], each.written) for path, each in adapters.items()), fuse_sizes).items():
+        for suffix, size in sizes.items():
             start, position = position, position + prod(size) * (4 if suffix == "alpha" else width)
             entry = {"dtype": "F32", "shape": size, "data_offsets": [start, position]}
             header += len(json.dumps({f"{name}.{suffix}": entry}, separators=(",", ":")))

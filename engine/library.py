@@ -197,10 +197,11 @@ def missing_parts(folder: Path) -> list[str]:
         model = MODELS[_folder_family(folder)]
     except (OSError, ValueError, KeyError, TypeError):
         return ["model_index.json"]
-    wanted = ["scheduler/scheduler_config.json", *(f"{tokenizer}/*" for tokenizer in model.tokenizers.values())]
+    wanted = ["scheduler/scheduler_config.json"]
     for name in model.parts:
         if name not in model.optional or (folder / name).exists():
             wanted += [f"{name}/config.json", f"{name}/*.safetensors"]
+            wanted += [f"{model.tokenizers[name]}/*"] if name in model.tokenizers else []
     return [pattern for pattern in wanted if not any(file.is_file() for file in folder.glob(pattern))]
 
 
@@ -247,7 +248,7 @@ def _folder_facts(folder: Path) -> ModelFacts:
             prediction = PREDICTIONS.get(configs["scheduler"].get("prediction_type", "epsilon"), "epsilon")
         shrink = 2 ** (len(configs["vae"]["block_out_channels"]) - 1)
         side = configs[model.denoiser].get("sample_size")
-        resolution = side * shrink if isinstance(side, int) else default.habits.resolution
+        resolution = side * shrink if isinstance(side, int) else configs["vae"].get("sample_size", default.habits.resolution)
         sides = _sides(model, shrink, configs[model.denoiser], resolution)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise bad_folder(folder, error) from None

@@ -40,7 +40,7 @@ class Entry:
         """Its strength now, 0 while it sits out."""
         if self.adapter.dropped and self.adapter.training:
             return 0.0
-        return (self.network.strengths if self.strengths is None else self.strengths)[self.component]
+        return (self.network.strengths if self.strengths is None else self.strengths).get(self.component, 1.0)
 
 
 Acting = Sequence[tuple[float, Adapter]]

@@ -19,18 +19,8 @@ def base_tensors(layer: nn.Module) -> dict[str, Tensor]:
     """The layer's `weight` and, where it has one, `bias`, in a floating-point format."""
     tensors = {name: tensor for name, tensor in layer._parameters.items() if tensor is not None}
     if not tensors["weight"].is_floating_point():
-        tensors["weight"] = dequantised(layer)  # type: ignore[assignment]
+        tensors["weight"] = layer.dequantised(torch.float32)  # type: ignore[assignment, operator]
     return tensors  # type: ignore[return-value]
-
-
-@torch.no_grad()
-def dequantised(layer: nn.Module) -> Tensor:
-    """The weight of a quantised layer as float32, (out, in)."""
-    if hasattr(layer, "dequantised"):
-        return layer.dequantised(torch.float32)  # type: ignore[operator]
-    from bitsandbytes.functional import dequantize_4bit
-
-    return dequantize_4bit(layer.weight.data, layer.weight.quant_state).float()  # type: ignore[arg-type]
 
 
 def change_of_output(layer: nn.Module, x: Tensor, change: Base) -> Tensor:

@@ -17,7 +17,7 @@ from engine.adapters.network import Components, Network
 
 @dataclass(frozen=True)
 class Applied:
-    """A network with its strengths, and a key that changes when its file or a strength does."""
+    """A network with its strengths on all text encoders and on what draws, and a key that changes when its file or a strength does."""
 
     network: Network
     text_encoder: float
@@ -25,7 +25,7 @@ class Applied:
     key: tuple
 
     def strength(self, component: str) -> float:
-        return self.text_encoder if component == "text_encoder" else self.unet
+        return self.text_encoder if component.startswith("text_encoder") else self.unet
 
 
 class Merger:

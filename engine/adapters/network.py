@@ -1,5 +1,7 @@
 """All adapters of one LoRA, and their place in a model: `lora_unet_mid_block_...` -> the layer it changes.
 
+Each layer has an adapter of its own; where files have several layers in one, `engine.formats.fused` goes between.
+
 A network is made from options or from a file. It is put into a model unmerged (`insert`, for training and for trying it
 while it trains) or merged by `engine.adapters.merge`. Layers keep their class, their name and their weights; `forward` is
 shadowed on the instance while there are adapters and comes back when the last one leaves, so that nothing remains.
@@ -23,17 +25,19 @@ from engine.adapters.thin import Thin
 from engine.config.targets import Target, does_not_fit
 from engine.errors import AdapterError
 from engine.formats.adapter_file import AdapterFile
-from engine.formats.names import ModuleRef, NameIndex, disk_names
+from engine.formats.fused import Parts, assembled, fuse, split
+from engine.formats.kohya_tensors import by_key
+from engine.formats.names import DiskName, ModuleRef, NameIndex, Rows, disk_names, own_name
 from engine.formats.suffixes import algorithm_of
 
 ADAPTABLE = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm)
 Components = Mapping[str, nn.Module]
-"""The adaptable parts of a model: "unet", "text_encoder"."""
+"""The adaptable parts of a model by name: "text_encoder", "unet", "transformer"."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """How much of a file found its place in a model."""
+    """How much of a file found its place in a model, in modules as the file counts them."""
 
     matched: int
     unmatched: tuple[str, ...]
@@ -44,29 +48,33 @@ class Match:
 
 
 class Network(nn.Module):
-    """Adapters by module name on disk, as Kohya's trainer spells it.
+    """Adapters by the names of their layers' own paths, Kohya's prefix before them.
 
     Attributes:
-        refs: module name on disk -> the layer it belongs to.
-        strengths: component -> factor on everything the network does there, wherever `insert` was not given others; 0
-            bypasses it.
+        refs: name -> the layer it belongs to.
+        names: name -> what the layer is called on disk.
+        strengths: component -> factor on everything the network does there, wherever `insert` was not given others; 1 for those
+            it does not name; 0 bypasses it.
         match: for a network from a file, how much of it was placed.
     """
 
-    def __init__(self, adapters: Mapping[str, Adapter], refs: Mapping[str, ModuleRef], match: Match | None = None) -> None:
+    def __init__(
+        self, adapters: Mapping[str, Adapter], refs: Mapping[str, ModuleRef], names: Mapping[str, DiskName], match: Match | None = None
+    ) -> None:  # fmt: skip
         super().__init__()
         self.adapters = nn.ModuleDict(adapters)
-        self.refs = dict(refs)
-        self.strengths: dict[str, float] = {"unet": 1.0, "text_encoder": 1.0}
-        self.match = match or Match(len(self.refs), ())
+        self.refs, self.names = dict(refs), dict(names)
+        self.strengths = dict.fromkeys((ref.component for ref in refs.values()), 1.0)
+        self.match = match or Match(len({name.name for name in names.values()}), ())
         self.siblings: list[Siblings] = []
         self._places: list[tuple[Beside, Entry]] = []
 
     @classmethod
-    def create(cls, components: Components, targets: Mapping[str, Iterable[Target]], seed: int) -> Network:
+    def create(cls, family: str, components: Components, targets: Mapping[str, Iterable[Target]], seed: int) -> Network:
         """A fresh network that changes nothing.
 
         Args:
+            family: of the model; key of `engine.formats.models.MODELS`.
             targets: component -> the layers to adapt, each with the options of its algorithm.
             seed: of the initial values; they do not depend on the device.
 
@@ -75,48 +83,50 @@ class Network(nn.Module):
         """
         generator = torch.Generator().manual_seed(seed)
         adapters: dict[str, Adapter] = {}
-        refs, sharing = {}, dict[tuple[str, str], list[Thin]]()
+        refs, names, sharing = {}, {}, dict[tuple[str, str], list[Thin]]()
         for component, chosen in targets.items():
-            names = disk_names(component, [target.layer.path for target in chosen])  # type: ignore[arg-type]
+            written = disk_names(family, component, layer_paths(components[component]))
             for target in chosen:
                 path = target.layer.path
-                adapters[names[path]] = adapter = _new(components[component].get_submodule(path), target, generator)
-                refs[names[path]] = ModuleRef(component, path)  # type: ignore[arg-type]
+                name = own_name(family, component, path)
+                adapters[name] = adapter = _new(components[component].get_submodule(path), target, generator)
+                refs[name], names[name] = ModuleRef(component, path), written[path]
                 if target.layer.shared_input and isinstance(adapter, Thin):
                     sharing.setdefault((component, target.layer.shared_input), []).append(adapter)
-        network = cls(adapters, refs)
+        network = cls(adapters, refs, names)
         network.siblings = [Siblings(members) for members in sharing.values() if len(members) > 1]
         return network
 
     @classmethod
-    def from_file(cls, file: AdapterFile, components: Components) -> Network:
+    def from_file(cls, file: AdapterFile, components: Components, family: str) -> Network:
         """The network in a file, placed into a model. Modules the model lacks are counted in `match`.
 
         Raises:
-            AdapterError: `adapter.no_match`, `adapter.wrong_shape`, `adapter.algorithm` or `adapter.module_twice`.
+            AdapterError: `adapter.no_match`, `adapter.wrong_shape`, `adapter.algorithm`, `adapter.cannot_split` or
+                `adapter.module_twice`.
         """
-        paths = {
-            component: [path for path, layer in part.named_modules() if isinstance(layer, ADAPTABLE)]
-            for component, part in components.items()
-        }
-        found, unmatched = NameIndex(paths).match(file.modules)
+        paths = {component: layer_paths(part) for component, part in components.items()}
+        found, unmatched = NameIndex(family, paths).match(file.modules)
         if not found:
             raise AdapterError(
                 "adapter.no_match", f"None of the {len(unmatched)} modules of {file.path.name} exists in this base model.",
                 "A LoRA made for this family of models.", "Choose the base model it was trained on.",
                 path=file.path.name, total=len(unmatched), example=unmatched[0],
             )  # fmt: skip
-        adapters, refs = {}, {}
-        for written, ref in found.items():
-            name = disk_names(ref.component, [ref.path])[ref.path]
-            if name in refs:
-                raise AdapterError(
-                    "adapter.module_twice", f"{file.path.name} holds the module {name} under two names, one of them {written}.",
-                    "Each module once.", "Save it again with the program that made it.", path=file.path.name, module=name,
-                )  # fmt: skip
-            adapters[name] = read_module(file, written, LayerShape.of(components[ref.component].get_submodule(ref.path)))
-            refs[name] = ref
-        return cls(adapters, refs, Match(len(refs), tuple(unmatched)))
+        written = {component: disk_names(family, component, paths[component]) for component in components}
+        adapters, refs, names = {}, {}, {}
+        for module, places in found.items():
+            for ref, tensors in split_module(file, module, places).items():
+                name = own_name(family, ref.component, ref.path)
+                if name in refs:
+                    raise AdapterError(
+                        "adapter.module_twice", f"{file.path.name} holds the module {name} under two names, one of them {module}.",
+                        "Each module once.", "Save it again with the program that made it.", path=file.path.name, module=name,
+                    )  # fmt: skip
+                shape = LayerShape.of(components[ref.component].get_submodule(ref.path))
+                adapters[name] = read_module(file, module, tensors, shape)
+                refs[name], names[name] = ref, written[ref.component][ref.path]
+        return cls(adapters, refs, names, Match(len(found), tuple(unmatched)))
 
     @torch.no_grad()
     def begin_from(self, finished: Network) -> None:
@@ -150,8 +160,8 @@ class Network(nn.Module):
         return dict(counts)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that is saved: `module.suffix` -> tensor."""
-        return {f"{name}.{suffix}": tensor for name in self.refs for suffix, tensor in self._adapter(name).tensors().items()}
+        """Everything that is saved, as it lies on disk: `module.suffix` -> tensor."""
+        return by_key(assembled(((self.names[name], self._adapter(name).tensors()) for name in self.refs), fuse))
 
     def training_state(self) -> dict[str, Tensor]:
         """Everything that changes in training, to go on exactly: parameters, and what algorithms keep beside them."""
@@ -227,7 +237,7 @@ class Network(nn.Module):
 
 def _make(tensors: Mapping[str, Tensor]) -> dict[str, object]:
     """What must be the same for weights to be exchanged: names, shapes and alpha."""
-    return {name: float(tensor) if name == "alpha" else tensor.shape for name, tensor in tensors.items()}
+    return {name: f"{float(tensor):.6g}" if name == "alpha" else tensor.shape for name, tensor in tensors.items()}
 
 
 def _new(layer: nn.Module, target: Target, generator: torch.Generator) -> Adapter:
@@ -245,13 +255,35 @@ def _new(layer: nn.Module, target: Target, generator: torch.Generator) -> Adapte
         raise does_not_fit(target.layer.path, str(error)) from None
 
 
-def read_module(file: AdapterFile, name: str, shape: LayerShape) -> Adapter:
+def layer_paths(part: nn.Module) -> list[str]:
+    """The paths of all layers that could be adapted, in the model's order."""
+    return [path for path, layer in part.named_modules() if isinstance(layer, ADAPTABLE)]
+
+
+def split_module(file: AdapterFile, name: str, places: Mapping[ModuleRef, Rows]) -> dict[ModuleRef, dict[str, Tensor]]:
+    """The tensors of one module of a file, for each layer that has some of its rows.
+
+    Raises:
+        AdapterError: `adapter.cannot_split`.
+    """
+    try:
+        return split(file.modules[name], places)
+    except ValueError as error:
+        algorithm = algorithm_of({suffix: tensor.shape for suffix, tensor in file.modules[name].items()})
+        raise AdapterError(
+            "adapter.cannot_split", f"{file.path.name}: the {algorithm} of {name} cannot be taken apart into its "
+            f"{len(places)} layers: {error}.",
+            "LoRA, or another algorithm that goes row by row.", "Train it on separate layers, or extract a LoRA of it.",
+            path=file.path.name, module=name, algorithm=algorithm, reason=str(error),
+        ) from None  # fmt: skip
+
+
+def read_module(file: AdapterFile, name: str, tensors: Parts, shape: LayerShape) -> Adapter:
     """The adapter of one module of a file, for a layer of this shape.
 
     Raises:
         AdapterError: `adapter.algorithm`, `adapter.wrong_shape`.
     """
-    tensors = file.modules[name]
     algorithm = algorithm_of({suffix: tensor.shape for suffix, tensor in tensors.items()}) or "unknown"
     known = ADAPTERS.get(algorithm)
     extra = sorted(set(tensors) - set(known.suffixes)) if known else []

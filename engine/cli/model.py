@@ -31,7 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("action", choices=list(WORDS), help="what to do", metavar="ACTION")
     add("words", metavar="WORD", nargs="*", help="as above")
-    add("--variant", metavar="NAME", help="make-tiny: " + "; ".join(f"{name}: {', '.join(each.variants)}" for name, each in MODELS.items()))
+    add(
+        "--variant",
+        metavar="NAME",
+        help="make-tiny: " + "; ".join(f"{name}: {', '.join(each.variants)}" for name, each in MODELS.items()),
+    )
     add("--single-file", action="store_true", help="make-tiny: one .safetensors file, its tokenizers in tokenizers/ beside it")
     add("--seed", type=int, default=0, help="make-tiny: another seed, other weights; default: 0")
     add("--hash", action="store_true", help="inspect: read all of it and tell its hash")
@@ -57,6 +61,7 @@ def _make(options: argparse.Namespace) -> int:
     from engine.tiny import make_tiny
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     family, place = options.words
     print(make_tiny(family, Path(place).expanduser(), options.seed, options.variant, options.single_file))
     return 0
@@ -66,7 +71,11 @@ def _list(workspace: Workspace, as_json: bool) -> int:
     cards = models(workspace)
     rows = [(card.name, card.family, str(card.path), str(card.problem or "")) for card in cards]
     if as_json:
-        print(json.dumps([dict(zip(("name", "family", "path", "problem"), row, strict=True)) for row in rows], ensure_ascii=False, indent=1))
+        print(
+            json.dumps(
+                [dict(zip(("name", "family", "path", "problem"), row, strict=True)) for row in rows], ensure_ascii=False, indent=1
+            )
+        )
     else:
         width = max(len(name) for name, *_ in rows)
         for name, family, path, problem in rows:
@@ -107,6 +116,7 @@ def table(summary: ModelSummary, sha256: str = "") -> str:
     }  # fmt: skip
     lines = [f"{name:<12} {value}" for name, value in rows.items() if value]
     lines += [
-        f"  {name:<18} {part.title:<22} {part.parameters / 1e6:>10,.2f} M  {', '.join(part.formats)}" for name, part in summary.parts.items()
+        f"  {name:<18} {part.title:<28} {part.parameters / 1e6:>10,.2f} M  {', '.join(part.formats)}"
+        for name, part in summary.parts.items()
     ]
     return "\n".join(lines + [f"  {name:<18} {' '.join(value.split())[:100]}" for name, value in summary.card.items()])

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from engine.config.adapter import LayerOptions
 from engine.config.targets import Layer, Target, choose
+from engine.errors import PromptError
 from engine.formats.models import MODELS
 from engine.formats.models.base import ModelFormat, Prediction, Variant
 from engine.library import ModelFacts
@@ -34,7 +35,13 @@ class Placing(NamedTuple):
 
 
 class TextConditioning(Protocol):
-    """Prompts as the pictures of the Generate tab are told them: weights, chunks, any length."""
+    """Prompts as the pictures of the Generate tab are told them: weights, chunks, any length.
+
+    Attributes:
+        problems: what was not done as asked in the texts encoded so far.
+    """
+
+    problems: Sequence[PromptError]
 
     def encode(self, texts: Iterable[str]) -> dict[str, Conditions]:
         """Each distinct text -> its conditions for a batch of one, of the same lengths for all texts of a call."""
@@ -155,7 +162,7 @@ class Family(ABC):
     def weights_key(self) -> dict[str, str]:
         """ "vae" and "text" -> a word for their weights, number format and scaling, for caches of what they encoded."""
         scale = f"{self.vae.config.scaling_factor}/{self.vae.config.shift_factor}"
-        encoders = "/".join(_fingerprint(self.parts[name]) for name in self.format.text_encoders)
+        encoders = "/".join(_fingerprint(self.parts[name]) for name in self.format.text_encoders if name in self.parts)
         return {"vae": f"{_fingerprint(self.vae)}/{scale}", "text": encoders}
 
 

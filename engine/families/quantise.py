@@ -7,8 +7,9 @@ is dequantised. Weights are never dequantised for longer than one product takes,
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +22,46 @@ SMALLEST = 4096
 """Weights with fewer numbers stay as they are: they would save nothing and lose precision."""
 
 
-class EightBit(nn.Linear):
-    """A frozen Linear layer with 8 bits per weight and one scale per row (output).
+class Quantised(nn.Linear, ABC):
+    """A frozen Linear layer whose `weight` holds whole numbers that stand for others.
+
+    Attributes:
+        compute_dtype: the number format of the weight before; diffusers casts by it.
+    """
+
+    def __init__(self, layer: nn.Linear, stored: Tensor) -> None:
+        super().__init__(layer.in_features, layer.out_features, bias=False, device="meta")
+        # Bits as int8 whatever they mean: code that looks at the weight's format, as T5 does, would cast its input to it.
+        self.weight = nn.Parameter(stored.view(torch.int8), requires_grad=False)
+        self.bias, self.compute_dtype = layer.bias, layer.weight.dtype
+
+    @abstractmethod
+    def dequantised(self, dtype: torch.dtype) -> Tensor:
+        """The weight (out, in) in `dtype`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kind = x.device.type
+        return _Product.apply(x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x, self)
+
+
+class _Product(torch.autograd.Function):
+    """The layer's product, without the dequantised weight being kept for the gradient of x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: Quantised) -> Tensor:
+        ctx.layer = layer
+        ctx.save_for_backward(layer.weight)
+        return F.linear(x, layer.dequantised(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        _ = ctx.saved_tensors  # where the block is recomputed, or streamed, the weight is there from now on
+        return grad @ ctx.layer.dequantised(grad.dtype), None
+
+
+class EightBit(Quantised):
+    """8 bits per weight and one scale per row (output).
 
     Args:
         layer: what it replaces.
@@ -33,37 +72,13 @@ class EightBit(nn.Linear):
     scales: Tensor
 
     def __init__(self, layer: nn.Linear, format: torch.dtype, scales: Tensor) -> None:
-        super().__init__(layer.in_features, layer.out_features, bias=False, device="meta")
         scaled = layer.weight.data.float() / scales
-        stored = (scaled if format.is_floating_point else scaled.round()).to(format)
-        # Bits as int8 whatever they mean: code that looks at the weight's format, as T5 does, would cast its input to fp8.
-        self.weight = nn.Parameter(stored.view(torch.int8), requires_grad=False)
-        self.bias = layer.bias
+        super().__init__(layer, (scaled if format.is_floating_point else scaled.round()).to(format))
         self.register_buffer("scales", scales)
-        self.format, self.compute_dtype = format, layer.weight.dtype
+        self.format = format
 
     def dequantised(self, dtype: torch.dtype) -> Tensor:
-        """The weight (out, in) in `dtype`."""
         return self.weight.data.view(self.format).to(dtype).mul_(self.scales.to(dtype))
-
-    def forward(self, x: Tensor) -> Tensor:
-        kind = x.device.type
-        x = x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
-        return _Product.apply(x, self)
-
-
-class _Product(torch.autograd.Function):
-    """x W^T + b without W being kept for the gradient of x."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: EightBit) -> Tensor:
-        ctx.layer = layer
-        return F.linear(x, layer.dequantised(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad @ ctx.layer.dequantised(grad.dtype), None
 
 
 def fp8(layer: nn.Linear) -> EightBit:
@@ -80,32 +95,46 @@ def int8(layer: nn.Linear) -> EightBit:
     return EightBit(layer, torch.int8, layer.weight.data.float().abs().amax(1, keepdim=True).clamp_min(1e-8) / 127)
 
 
-def nf4(layer: nn.Linear) -> nn.Module:
-    """4-bit normal floats with doubly quantised scales, about 4.1 bits per weight.
+class FourBit(Quantised):
+    """4-bit normal floats with doubly quantised scales (Dettmers et al. 2023, sections 2 and 3): about 4.1 bits per weight.
 
     Raises:
         ModelError: `model.no_bitsandbytes`.
     """
+
+    TENSORS: ClassVar = ("absmax", "offset", "absmax2", "code2")
+    """What is kept beside the weight, by bitsandbytes' names; 2 is the second quantisation."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        packed, state = _bitsandbytes().quantize_4bit(
+            layer.weight.data.float(), blocksize=64, compress_statistics=True, quant_type="nf4", quant_storage=torch.int8
+        )
+        super().__init__(layer, packed)
+        held = (state.absmax, state.offset, state.state2.absmax, state.state2.code)
+        for name, tensor in zip(self.TENSORS, held, strict=True):
+            self.register_buffer(name, tensor.clone())  # the table is shared by all layers
+
+    def dequantised(self, dtype: torch.dtype) -> Tensor:
+        bitsandbytes, shape = _bitsandbytes(), torch.Size((self.out_features, self.in_features))
+        absmax, offset, absmax2, code2 = (getattr(self, name) for name in self.TENSORS)
+        outer = bitsandbytes.QuantState(absmax2, code=code2, blocksize=256, dtype=torch.float32)
+        state = bitsandbytes.QuantState(absmax, shape, None, 64, "nf4", dtype, offset, outer)
+        return bitsandbytes.dequantize_4bit(self.weight.data, state)
+
+
+def _bitsandbytes() -> Any:
     try:
-        from bitsandbytes.nn import Linear4bit, Params4bit
+        import bitsandbytes.functional
     except ImportError as error:
         raise ModelError(
             "model.no_bitsandbytes", "A base in nf4 needs bitsandbytes, which is not installed.", "The package bitsandbytes.",
             "Install it (pip install bitsandbytes), or set the base's quantization to fp8, int8 or none.",
             field="model.quantization", how="nf4",
         ) from error  # fmt: skip
-    made = Linear4bit(layer.in_features, layer.out_features, layer.bias is not None, layer.weight.dtype, device="meta")
-    made.weight = Params4bit(
-        layer.weight.data, requires_grad=False, quant_type="nf4", compress_statistics=True, quant_storage=torch.int8
-    )
-    made.bias = layer.bias
-    # On some CPUs bitsandbytes packs the weight anew at the first forward without gradients, with coarser scales: the base
-    # would change, and widths that are no multiple of 64 fail.
-    made.support_avx512bf16_for_cpu = False
-    return made
+    return bitsandbytes.functional
 
 
-FORMATS: dict[str, Callable[[nn.Linear], nn.Module]] = {"nf4": nf4, "int8": int8, "fp8": fp8}
+FORMATS: dict[str, Callable[[nn.Linear], Quantised]] = {"nf4": FourBit, "int8": int8, "fp8": fp8}
 """`model.quantization` -> how one layer is quantised."""
 
 
@@ -113,7 +142,7 @@ def quantise(part: nn.Module, how: str, device: torch.device | None = None) -> i
     """Quantise the Linear layers of a frozen part in place, one at a time. Returns how many.
 
     Args:
-        device: where they shall be, and are quantised; where they are by default.
+        device: where they are moved and quantised; None leaves them where they are.
 
     Raises:
         ModelError: `model.no_bitsandbytes`.
@@ -123,9 +152,7 @@ def quantise(part: nn.Module, how: str, device: torch.device | None = None) -> i
     ]
     for path, layer in wanted:
         owner, _, name = path.rpartition(".")
-        place = device or layer.weight.device
-        made = FORMATS[how](layer if how == "nf4" else layer.to(place)).to(place)  # Params4bit quantises on its way
-        setattr(part.get_submodule(owner), name, made.eval().requires_grad_(False))
+        setattr(part.get_submodule(owner), name, FORMATS[how](layer.to(device)).eval().requires_grad_(False))
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return len(wanted)

@@ -9,7 +9,7 @@ passes through the blocks strictly one after the other, the last one first.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -65,7 +65,7 @@ class Packed:
     """
 
     def __init__(self, block: nn.Module) -> None:
-        self.tensors = list(tensors_of(block))
+        self.tensors = [*block.parameters(), *block.buffers()]
         ends = [0]
         for tensor in self.tensors:
             ends.append(-(-(ends[-1] + tensor.nbytes) // ALIGNMENT) * ALIGNMENT)
@@ -88,17 +88,6 @@ class Packed:
         """Let the block's tensors be these."""
         for tensor, view in zip(self.tensors, views, strict=True):
             tensor.data = view
-
-
-def tensors_of(block: nn.Module) -> Iterator[Tensor]:
-    """Parameters, buffers, and the scales that bitsandbytes keeps beside its weights."""
-    yield from block.parameters()
-    yield from block.buffers()
-    for parameter in block.parameters():
-        state = getattr(parameter, "quant_state", None)
-        while state is not None:
-            yield from (value for value in vars(state).values() if isinstance(value, Tensor))
-            state = state.state2
 
 
 def locked(size: int, device: torch.device) -> Tensor:

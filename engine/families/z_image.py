@@ -7,15 +7,20 @@ instead of how noisy it is, and answers with picture - noise.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from engine.families.base import Conditions, Family
+from engine.generation.flow_samplers import even_levels
 from engine.generation.qwen_text import MAX_TOKENS, QwenConditioning, chat_tokens, encode_chat, pad_texts
 
 
 class ZImage(Family):
+    def schedule_options(self, width: int, height: int, steps: int) -> dict[str, Any]:
+        return {"sigmas": even_levels(steps)}
+
     def conditioning(self, clip_skip: int) -> QwenConditioning:
         return QwenConditioning(self.tokenizers["text_encoder"], self.parts["text_encoder"])
 

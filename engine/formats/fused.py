@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from engine.config.layers import Size
 from engine.formats.names import DiskName, Rows
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Parts = Mapping[str, "Tensor"]
 Sizes = Mapping[str, Size]
+T = TypeVar("T")
 
 CUT: dict[str, tuple[str, ...]] = {
     "lora": ("lora_up.weight", "dora_scale"),
@@ -37,8 +38,10 @@ CUT: dict[str, tuple[str, ...]] = {
 _LORA = {"lora_down.weight", "lora_up.weight", "alpha", "dora_scale"}
 _TUCKER = ("lora_mid.weight", "hada_t1", "hada_t2")
 
+T = TypeVar("T")
 
-def assembled[T](modules: Iterable[tuple[DiskName, T]], fuse: Callable[[list[tuple[Rows, T]]], T | None]) -> dict[str, T]:
+
+def assembled(modules: Iterable[tuple[DiskName, T]], fuse: Callable[[list[tuple[Rows, T]]], T | None]) -> dict[str, T]:
     """Name in the file -> what stands there.
 
     Args:
@@ -116,7 +119,7 @@ def fuse(pieces: Sequence[tuple[Rows, Parts]]) -> dict[str, Tensor] | None:
     return whole
 
 
-def split[T](parts: Parts, places: Mapping[T, Rows]) -> dict[T, dict[str, Tensor]]:
+def split(parts: Parts, places: Mapping[T, Rows]) -> dict[T, dict[str, Tensor]]:
     """What each of the modules that a file has in one gets of its tensors; nothing for one that did not learn.
 
     Raises:
@@ -158,7 +161,7 @@ def cut(tensor: Tensor, rows: Rows) -> Tensor:
     return torch.cat([tensor[theirs] for theirs, _ in _runs(rows, len(tensor))])
 
 
-def _blocks[T](up: Tensor, places: Mapping[T, Rows]) -> dict[T, slice] | None:
+def _blocks(up: Tensor, places: Mapping[T, Rows]) -> dict[T, slice] | None:
     """The ranks of each module, if none has any of another's; modules without ranks are left out.
 
     Equal shares are tried first, so that ranks that have learnt nothing stay where they belong.

@@ -44,16 +44,17 @@ def _kohya_name(name: str, family: str, blocks: int) -> DiskName:
     if flat.startswith(KOHYAS):
         return DiskName(flat)
     refs = module_refs(name, family, blocks)
-    if len(refs) == 1:
-        ((ref, rows),) = refs.items()
-        part = MODELS[family].parts[ref.component]
-        if part.kind != "unet" and not rows:
-            return disk_names(family, ref.component, [ref.path], blocks)[ref.path]
+    if refs and all(MODELS[family].parts[ref.component].kind != "unet" for ref in refs):
+        written = [disk_names(family, ref.component, [ref.path], blocks)[ref.path] for ref in refs]
+        if [each.rows for each in written] == list(refs.values()):
+            return DiskName(written[0].name)
+        if not any(each.rows for each in written):  # several in one, where files have them one by one
+            return DiskName(name)
+        return DiskName(written[0].name, tuple(run for each in written for run in each.rows), written[0].apart)
     flat = flat.removeprefix("base_model_model_")
-    start, component = next((start, of) for start, of in name_starts(family) if flat.startswith(start))
-    if refs:
-        component = next(iter(refs)).component
-        start = max((start for start, of in name_starts(family) if of == component and flat.startswith(start)), key=len)
+    components = {ref.component for ref in refs}
+    starts = [(start, of) for start, of in name_starts(family) if flat.startswith(start) and (not refs or of in components)]
+    start, component = max(starts, key=lambda each: len(each[0]))
     return DiskName(MODELS[family].parts[component].adapter_prefix + without_wrappers(flat.removeprefix(start)))
 
 

@@ -3,6 +3,7 @@
 On disk a module is a prefix (`lora_unet_`, `lora_te1_text_model_`) plus a path with `.` turned to `_`, the names Kohya's trainer
 established: its own path, or for families whose parts are `named_as_stored` (SDXL's U-Net, the transformers of SD3 and FLUX) the
 path that single files have. There one name may mean several modules, q, k and v in one matrix, of which each is some rows.
+Z-Image came after Kohya's trainer: its files have dotted own paths, which ai-toolkit writes, ComfyUI and diffusers read.
 Names never come from `named_modules()` alone: transformers 5 dropped the `text_model` level from CLIPTextModel, and a file
 named after it loads nowhere else.
 
@@ -64,18 +65,21 @@ def own_name(family: str, component: str, path: str) -> str:
     return MODELS[family].parts[component].adapter_prefix + _flat(path)
 
 
-def disk_names(family: str, component: str, paths: Iterable[str]) -> dict[str, DiskName]:
+def disk_names(family: str, component: str, paths: Iterable[str], blocks: int = 0) -> dict[str, DiskName]:
     """Module path in the loaded model -> its name on disk.
 
     Args:
-        paths: of all layers of the component: where the blocks of a single file stand follows from how many there are.
+        paths: of all layers of the component: where a block stands in a single file follows from how many there are.
+        blocks: how many joint blocks there are, where the paths do not say.
 
     Raises:
         ValueError: two paths would share a name.
     """
     paths = list(paths)
     part = MODELS[family].parts[component]
-    stored = _stored(part, paths) if part.named_as_stored else {}
+    if part.dotted_prefix:
+        return {path: DiskName(part.dotted_prefix + path) for path in paths}
+    stored = _stored(part, paths, blocks) if part.named_as_stored else {}
     names = {
         path: DiskName(part.adapter_prefix + _flat(stored[path].key), rows_of(stored[path]), f"lycoris_{_flat(path)}")
         if path in stored else DiskName(own_name(family, component, path))
@@ -97,15 +101,16 @@ def _flat(path: str) -> str:
     return path.removeprefix("text_model.").replace(".", "_")
 
 
-def _stored(part: Part, paths: list[str]) -> dict[str, Place]:
+def _stored(part: Part, paths: list[str], blocks: int = 0) -> dict[str, Place]:
     """Module path -> where a single file has it, the key without `weight`. Modules that the layout does not know are left out."""
     if part.kind == "unet":  # the numbers of its blocks follow from all of them
         return {path: Place(stored) for path, stored in unet_to_ldm(paths).items()}
-    blocks = [int(number) for path in paths for number in re.findall(r"^transformer_blocks\.(\d+)\.", path)]
+    listed = [int(number) for path in paths for number in re.findall(r"^transformer_blocks\.(\d+)\.", path)]
+    config = {"num_layers": blocks or 1 + max(listed, default=0)}
     found = {}
     for path in paths:
         try:
-            (place,) = part.keys.places([f"{path}.weight"], {"num_layers": 1 + max(blocks, default=0)}).values()
+            (place,) = part.keys.places([f"{path}.weight"], config).values()
         except KeyError:
             continue
         found[path] = Place(place.key.rpartition(".")[0], place.share, place.change)
@@ -123,7 +128,8 @@ class NameIndex:
         self._modules: dict[tuple[str, str], dict[ModuleRef, Rows]] = {}
         for component, listed in paths.items():
             listed = list(listed)
-            for path, place in _stored(MODELS[family].parts[component], listed).items():
+            stored = _stored(MODELS[family].parts[component], listed) if component == MODELS[family].denoiser else {}
+            for path, place in stored.items():
                 for name, rows in _spellings(_flat(place.key), rows_of(place)):
                     self._modules.setdefault((component, name), {})[ModuleRef(component, path)] = rows
             for path in listed:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from engine.errors import AdapterError
 
-COMPONENTS = ("unet", "text_encoder", "text_encoder_2", "transformer")
+COMPONENTS = ("unet", "text_encoder", "text_encoder_2", "text_encoder_3", "transformer")
 OPTIONS_KEY = "lora_adapter_metadata"
 _PLAIN = re.compile(r"\^?[\w.]+\$?")
 

@@ -2,7 +2,7 @@
 
 Tensors are `unet.<path>.lora_A.weight` (down) and `lora_B.weight` (up), bit for bit those of Kohya's spelling. Rank and alpha
 stand as PEFT's options in the metadata, JSON under `lora_adapter_metadata`; without it diffusers takes the rank for alpha.
-Paths in the text encoder keep the `text_model` level, which other programs want and diffusers drops where the installed
+What a file has in one (q, k and v) is taken apart. Paths in CLIP's text encoders keep the `text_model` level, which other programs want and diffusers drops where the installed
 transformers has none; the options go without it, since PEFT compares the ends of names. DoRA's magnitude is named with
 `.weight`, which PEFT and transformers read; diffusers writes it without, and transformers 5 then loads none of them.
 """
@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from engine.errors import AdapterError
 from engine.formats.adapter_layout import rank_of
-from engine.formats.dotted import module_ref
+from engine.formats.dotted import joint_blocks, module_refs
+from engine.formats.fused import split
+from engine.formats.models import MODELS
 from engine.formats.names import ModuleRef
 from engine.formats.peft_alpha import OPTIONS_KEY
 from engine.formats.suffixes import algorithm_of
@@ -24,18 +26,18 @@ from engine.formats.suffixes import algorithm_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-LEVELS = {"unet": "", "text_encoder": "text_model.", "text_encoder_2": "text_model."}
-"""What stands before a path on disk."""
+CLIP = ("clip", "clip_projected")
 _EXPRESSED = {"lora_down.weight", "lora_up.weight", "alpha", "dora_scale"}
 
 Modules = Mapping[str, Mapping[str, "Tensor"]]
 
 
-def peft_tensors(modules: Modules) -> tuple[dict[str, Tensor], dict[str, str]]:
+def peft_tensors(modules: Modules, family: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors by name on disk, and the metadata that belongs to them.
 
     Args:
         modules: module name in any writer's spelling -> suffix -> tensor, as `AdapterFile.modules`.
+        family: the base model's.
 
     Raises:
         AdapterError: `adapter.cannot_convert`: another algorithm than LoRA and DoRA, Tucker's decomposition, DoRA per input or
@@ -43,10 +45,10 @@ def peft_tensors(modules: Modules) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     tensors: dict[str, Tensor] = {}
     components: dict[str, dict[str, Mapping[str, Tensor]]] = {}
-    for name, parts in modules.items():
-        ref = _checked(name, parts)
+    for ref, parts in _layers(modules, family):
         components.setdefault(ref.component, {})[ref.path] = parts
-        path = f"{ref.component}.{LEVELS[ref.component]}{ref.path}"
+        level = "text_model." if MODELS[family].parts[ref.component].kind in CLIP else ""
+        path = f"{ref.component}.{level}{ref.path}"
         tensors[f"{path}.lora_A.weight"], tensors[f"{path}.lora_B.weight"] = parts["lora_down.weight"], parts["lora_up.weight"]
         if "dora_scale" in parts:
             tensors[f"{path}.lora_magnitude_vector.weight"] = _magnitude(parts["dora_scale"])
@@ -54,7 +56,17 @@ def peft_tensors(modules: Modules) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, {OPTIONS_KEY: json.dumps(options, sort_keys=True)}
 
 
-def _checked(name: str, parts: Mapping[str, Tensor]) -> ModuleRef:
+def _layers(modules: Modules, family: str) -> Iterator[tuple[ModuleRef, Mapping[str, Tensor]]]:
+    """Every layer with tensors of its own."""
+    blocks = joint_blocks({name: {suffix: tuple(t.shape) for suffix, t in parts.items()} for name, parts in modules.items()})
+    for name, parts in modules.items():
+        _check(name, parts)
+        if not (refs := module_refs(name, family, blocks)):
+            raise _impossible(name, "lora", "which layer of diffusers' models that is cannot be told from the name")
+        yield from split(parts, refs).items()
+
+
+def _check(name: str, parts: Mapping[str, Tensor]) -> None:
     shapes = {suffix: tuple(tensor.shape) for suffix, tensor in parts.items()}
     algorithm = algorithm_of(shapes) or "unknown"
     if algorithm != "lora":
@@ -63,9 +75,6 @@ def _checked(name: str, parts: Mapping[str, Tensor]) -> ModuleRef:
         raise _impossible(name, "lora", f"its convolution is split into three factors (Tucker, {spare[0]})")
     if "dora_scale" in shapes and shapes["dora_scale"][0] != shapes["lora_up.weight"][0]:
         raise _impossible(name, "dora", "its DoRA has a magnitude per input, PEFT's has one per output")
-    if (ref := module_ref(name)) is None:
-        raise _impossible(name, "lora", "which layer of diffusers' models that is cannot be told from the name")
-    return ref
 
 
 def _magnitude(scale: Tensor) -> Tensor:

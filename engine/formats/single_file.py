@@ -126,23 +126,27 @@ def read_state(
     Raises:
         ModelError: `model.missing_tensors`, `model.bad_shape`.
     """
+    import torch
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
         stored = [key.removeprefix(prefix) for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
         places = part.keys.find(stored, config)
-        if missing := [key for key in wanted if key not in places]:
+        if missing := [key for key in wanted if key not in places and key != part.identity]:
             raise ModelError(
                 "model.missing_tensors", f"{path.name} lacks {len(missing)} tensors of its {part.title}, first {missing[0]!r}.",
                 "A complete checkpoint was expected.", "Download it again.", path=path, count=len(missing), tensor=missing[0],
             )  # fmt: skip
         state = {}
         for key, size in wanted.items():
+            if key == part.identity:
+                state[key] = torch.eye(*size, dtype=dtype)
+                continue
             tensor = read_place(file, prefix, places[key], size)
             if tuple(tensor.shape) != tuple(size):
                 raise bad_shape(path, f"{prefix}{places[key].key} is {tuple(tensor.shape)}, not {tuple(size)}")
             state[key] = tensor.to(dtype, copy=True).contiguous()
-    used = {places[key].key for key in wanted}
+    used = {places[key].key for key in wanted if key != part.identity}
     if prefix and (unused := [key for key in stored if key not in used and not _UNUSED.fullmatch(key)]):
         log.warning("%s: %d tensors of its %s are not used, first %r.", path.name, len(unused), part.title, unused[0])
     return state
@@ -176,11 +180,16 @@ def swap_halves(tensor: Tensor) -> Tensor:
 
 
 def stored_tensors(part: Part, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """A part's tensors as a single file has them, by their names there without prefix: `read_state` the other way round."""
+    """A part's tensors as a single file has them, by their names there without prefix: `read_state` the other way round.
+
+    Raises:
+        ModelError: `model.not_identity`.
+    """
     import torch
 
-    shares: dict[str, list[tuple[int, Tensor]]] = {}
-    for key, place in part.keys.places(state, config).items():
+    _check_identity(part, state)
+    shares: dict[str, dict[int, Tensor]] = {}
+    for key, place in part.keys.places((key for key in state if key != part.identity), config).items():
         tensor = state[key]
         if place.change == "convolution" and tensor.dim() == 2:
             tensor = tensor[:, :, None, None]
@@ -188,9 +197,20 @@ def stored_tensors(part: Part, state: Mapping[str, Tensor], config: Mapping[str,
             tensor = tensor.T
         if place.change == "swapped":
             tensor = swap_halves(tensor)
-        shares.setdefault(place.key, []).append((place.share[0] if place.share else 0, tensor))
-    joined = {key: [tensor for _, tensor in sorted(found, key=lambda each: each[0])] for key, found in shares.items()}
+        shares.setdefault(place.key, {})[place.share[0] if place.share else 0] = tensor
+    joined = {key: [found[start] for start in sorted(found)] for key, found in shares.items()}
     return {key: (tensors[0] if len(tensors) == 1 else torch.cat(tensors)).contiguous() for key, tensors in joined.items()}
+
+
+def _check_identity(part: Part, state: Mapping[str, Tensor]) -> None:
+    import torch
+
+    if part.identity and not torch.equal(state[part.identity].cpu().float(), torch.eye(*state[part.identity].shape)):
+        raise ModelError(
+            "model.not_identity", f"{part.identity} of the {part.title} is not the identity, for which alone single files have a place.",
+            "A model whose matrix is the identity, as it was published.", "Save it as a diffusers folder.",
+            part=part.title, tensor=part.identity,
+        )  # fmt: skip
 
 
 def write_single_file(
@@ -201,6 +221,7 @@ def write_single_file(
     prediction: str,
     resolution: int,
     metadata: Mapping[str, str] | None = None,
+    zero_terminal_snr: bool = False,
 ) -> None:
     """Write a model's parts at their number formats as a checkpoint that AUTOMATIC1111, ComfyUI and diffusers read.
 
@@ -208,10 +229,13 @@ def write_single_file(
         parts: name -> network.
         prediction: "epsilon", "v_prediction" or "flow".
         resolution: side of the square it was made for, px.
+        zero_terminal_snr: whether the last noise level is pure noise (`rescale_betas_zero_snr` of its schedule).
 
     Raises:
-        ModelError: `model.not_finite`, `file.write_failed`.
+        ModelError: `model.not_finite`, `model.not_identity`, `file.write_failed`.
     """
+    import torch
+
     from engine.formats.adapter_file import find_not_finite
     from engine.formats.safetensors_writer import write_safetensors
 
@@ -224,6 +248,8 @@ def write_single_file(
         own = stored_tensors(part, network.state_dict(), config)
         tensors |= {part.prefixes[0] + key: tensor for key, tensor in own.items()}
         said[name] = _unsaid(part, name, model.variants[variant].configs, config, own)
+    markers = {"v_pred": prediction == "v_prediction", "ztsnr": zero_terminal_snr}
+    tensors |= {name: torch.empty(0) for name, holds in markers.items() if holds}
     if broken := find_not_finite(tensors):
         raise ModelError(
             "model.not_finite", f"Tensor {broken!r} holds NaN or infinity; {path.name} was not written.",

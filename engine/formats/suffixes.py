@@ -5,6 +5,7 @@ These are the names Kohya's and LyCORIS' files use; other writers' spellings are
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 ALGORITHM_SUFFIXES: dict[str, tuple[str, ...]] = {
@@ -34,6 +35,7 @@ ALIASES: dict[str, str] = {
 """Spellings of PEFT (`lora_A.weight`) and of diffusers (`lora.down.weight`) -> the name used here."""
 
 _OLD_DIFFUSERS = {"_lora.down.weight": "lora_down.weight", "_lora.up.weight": "lora_up.weight"}
+_XLABS = re.compile(r"(.+_lora[12])\.((down|up)\.weight)")
 _KNOWN = {
     suffix: suffix for suffixes in (*ALGORITHM_SUFFIXES.values(), SHARED_SUFFIXES) for suffix in suffixes if suffix != "weight"
 } | ALIASES
@@ -52,6 +54,8 @@ def split_key(key: str) -> tuple[str, str, str] | None:
     for written, suffix in _OLD_DIFFUSERS.items():
         if key.endswith(written):
             return key.removesuffix(written), suffix, written
+    if named := _XLABS.fullmatch(key):
+        return named[1], f"lora_{named[2]}", named[2]
     return None
 
 

@@ -12,11 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.formats.adapter_layout import BUNDLE, AdapterFormat, lay_out, rank_of
 from engine.formats.cover import is_cover
+from engine.formats.models import MODELS
 from engine.formats.safetensors_header import Header, read_header
 from engine.formats.suffixes import algorithm_of, split_keys
+
+if TYPE_CHECKING:
+    from engine.formats.adapter_file import AdapterFile
 
 SHOWN_METADATA = 2**20
 """Bytes of one metadata value that are looked into; a longer tag list is not shown."""
@@ -25,17 +30,19 @@ SHOWN_TAGS = 24
 TUCKER = frozenset({"lora_mid.weight", "hada_t1", "hada_t2", "lokr_t1", "lokr_t2", "bm.weight"})
 """Tensors of a convolution that is split into three factors."""
 _CROSS_ATTENTION = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
-_VERSIONS = {"sdxl_": "sdxl", "sd_v1": "sd1", "sd_v2": "sd2", "sd3": "sd3", "flux": "flux"}
+_VERSIONS = {"sdxl_": "sdxl", "sd_v1": "sd1", "sd_v2": "sd2", "sd3": "sd3", "flux": "flux", "z_image": "z_image", "zimage": "z_image"}
 _ARCHITECTURES = {
     "stable-diffusion-xl": "sdxl",
     "stable-diffusion-v1": "sd1",
     "stable-diffusion-v2": "sd2",
     "stable-diffusion-3": "sd3",
     "flux": "flux",
+    "z-image": "z_image",
 }
 _NAME_MARKS = (
     (r"double_blocks|single_blocks|single_transformer_blocks", "flux"),
     (r"joint_blocks", "sd3"),
+    (r"(noise|context)_refiner|\blayers[._]\d+[._](attention|feed_forward)[._]|_layers_\d+_(attention|feed_forward)_", "z_image"),
     (r"lora_te2_|text_encoder_2", "sdxl"),
 )
 
@@ -46,6 +53,9 @@ _STARTS = (
     ("text_encoder", re.compile(r"(lora|oft)_te1?_|(lycoris_)?text_encoder[._]")),
 )
 _CROSS_ATTENTION_KEY = re.compile(r"attn2[._]to_k$")
+_JOINT_ATTENTION_KEY = re.compile(r"(?<!single_)transformer_blocks[._]\d+[._]attn[._](to_[qkv]|add_[qkv]_proj)$")
+_FLUX_WIDTH = 3072
+"""No SD3 is so wide."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ class AdapterSummary:
         ranks: the ranks that occur, ascending; empty for algorithms without one.
         modules: number of adapted modules by component: "unet" (or transformer), "text_encoder", "text_encoder_2",
             "text_encoder_3", "other".
-        base: "sd1", "sd2", "sdxl", "sd3", "flux", the file's own word for another, or "" when nothing tells.
+        base: "sd1", "sd2", "sdxl", "sd3", "flux", "z_image", the file's own word for another, or "" when nothing tells.
         base_name: name of the checkpoint it was trained on, or "".
         trigger: trigger words as one text, or "".
         tags: most frequent training tags with their counts.
@@ -145,6 +155,13 @@ def describe(path: Path | str) -> AdapterSummary:
     )
 
 
+def family_of(file: AdapterFile) -> str:
+    """Key of `MODELS`: the family that a file which has been read is for, as `AdapterSummary.base`; "sd1" where nothing tells."""
+    modules = {name: {suffix: tuple(tensor.shape) for suffix, tensor in parts.items()} for name, parts in file.modules.items()}
+    base = _base({name: value for name, value in file.metadata.items() if len(value) <= SHOWN_METADATA}, modules)
+    return base if base in MODELS else "sd1"
+
+
 def is_adapter(header: Header) -> bool:
     """Whether every tensor of the file belongs to a known adapter algorithm."""
     known, unknown = split_keys([key for key in header.tensors if not key.startswith(BUNDLE)])
@@ -175,6 +192,10 @@ def _base(metadata: dict[str, str], modules: Mapping[str, Mapping[str, tuple[int
     for pattern, family in _NAME_MARKS:
         if re.search(pattern, "\n".join(modules)):
             return family
+    for name, shapes in modules.items():
+        down = shapes.get("lora_down.weight", ())
+        if _JOINT_ATTENTION_KEY.search(name) and len(down) == 2:
+            return "flux" if down[1] == _FLUX_WIDTH else "sd3"
     return _said(metadata, "ss_base_model_version", "modelspec.architecture")[:100]
 
 

@@ -87,6 +87,7 @@ def with_settings(tokenizer: Any, config: Path) -> Any:
 
 def _candidates(checkpoint: Path, kind: TokenizerKind, folder: str, offline: bool) -> Iterator[PreTrainedTokenizerBase]:
     import transformers
+    from huggingface_hub import hf_hub_download
 
     made = getattr(transformers, kind.class_name)
     for place in (TOKENIZERS / kind.name, checkpoint.parent / "tokenizers" / kind.name, checkpoint.parent / folder):
@@ -94,7 +95,8 @@ def _candidates(checkpoint: Path, kind: TokenizerKind, folder: str, offline: boo
             yield made.from_pretrained(place, local_files_only=True)
     for local in (True, False):
         if local or not (offline or os.environ.get("HF_HUB_OFFLINE")):
-            try:
-                yield made.from_pretrained(kind.hub_id, local_files_only=local)
+            try:  # by the file: of a name alone transformers makes a tokenizer without words where it finds nothing
+                file = hf_hub_download(kind.hub_id, "tokenizer.json", local_files_only=local)
             except (OSError, ValueError):
                 continue
+            yield made.from_pretrained(Path(file).parent, local_files_only=True)

@@ -13,7 +13,7 @@ _BLOCK = rf"({'|'.join(BLOCKS)})\.\d+"
 _PATTERNS: tuple[tuple[Group, re.Pattern[str]], ...] = (
     ("attention", re.compile(rf"(?P<attention>{_BLOCK}\.attention)\.to_(?P<what>q|k|v|out\.0)")),
     ("mlp", re.compile(rf"(?P<mlp>{_BLOCK}\.feed_forward)\.w(?P<what>[123])")),
-    ("other", re.compile(rf"{_BLOCK}\.adaLN_modulation\.0|t_embedder\.mlp\.\d+|cap_embedder\.1|all_x_embedder\.{PATCH}")),
+    ("other", re.compile(rf"{_BLOCK}\.adaLN_modulation\.0|t_embedder\.mlp\.[02]|cap_embedder\.1|all_x_embedder\.{PATCH}")),
     ("other", re.compile(rf"all_final_layer\.{PATCH}\.(linear|adaLN_modulation\.1)")),
 )
 

@@ -42,6 +42,11 @@ def parse_attention(text: str) -> list[tuple[str, float]]:
     return [("".join(parts), weight) for parts, weight in pieces] or [("", 1.0)]
 
 
+def plain_text(text: str) -> str:
+    """A prompt without its brackets and weights, for encoders that know none; BREAK is a space."""
+    return "".join(" " if piece == BREAK else piece[0] for piece in parse_attention(text))
+
+
 def _match_brackets(text: str) -> tuple[list[tuple[str, Any]], list[float]]:
     """First pass: text and brackets in order, and the factor of each bracket by its index.
 

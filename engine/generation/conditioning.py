@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, PromptError
 from engine.generation.chunks import BACKTRACK, Chunk, chunk_tokens
 from engine.generation.prompt import parse_attention
 
@@ -108,6 +108,7 @@ class ClipConditioning:
         self.tokenizer, self.text_encoder = tokenizer, text_encoder
         self.emphasis: Emphasis = emphasis
         self.clip_skip, self.backtrack, self.embeddings = clip_skip, backtrack, embeddings
+        self.problems: list[PromptError] = []  # prompts of any length and with any weights are read
 
     def tokenize(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids

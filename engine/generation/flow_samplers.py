@@ -61,9 +61,15 @@ FLOW_SAMPLERS: dict[str, tuple[Any, dict[str, Any]]] = {
 """Sampler -> its scheduler class and settings; the names are those of `engine.config.choices.SAMPLERS_FOR["flow"]`."""
 
 
-def is_flow(scheduler_config: Mapping[str, Any]) -> bool:
-    """Whether a model's schedule, as diffusers writes it, is one of flow matching."""
-    return str(scheduler_config.get("_class_name", "")).startswith("FlowMatch")
+def walks_flow(scheduler: Any) -> bool:
+    """Whether a scheduler is one of FLOW_SAMPLERS, as they are made."""
+    own = (FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler)
+    return isinstance(scheduler, own) or scheduler.config.get("prediction_type") == "flow_prediction"
+
+
+def even_levels(steps: int) -> list[float]:
+    """Levels in equal steps from 1 to 0, the last left out; before the shift."""
+    return [1 - step / steps for step in range(steps)]
 
 
 def flow_levels(scheduler_config: Mapping[str, Any], steps: int, **options: Any) -> Tensor:
@@ -78,9 +84,15 @@ def flow_levels(scheduler_config: Mapping[str, Any], steps: int, **options: Any)
     return schedule.sigmas
 
 
-def set_levels(scheduler: Any, levels: Tensor, device: torch.device | str) -> None:
-    """Make a sampler of FLOW_SAMPLERS walk these noise levels (steps + 1,)."""
-    scheduler.set_timesteps(len(levels) - 1, device=device)
+def set_flow_steps(
+    scheduler: Any, scheduler_config: Mapping[str, Any], steps: int, device: torch.device | str, **options: Any
+) -> None:
+    """Lay out the levels of `flow_levels` in a sampler of FLOW_SAMPLERS."""
+    if scheduler.config.get("prediction_type"):
+        # Multistep samplers extrapolate over the logarithm of the level, where SD3's own last level lies too far from the others.
+        options = {"sigmas": even_levels(steps)} | options
+    levels = flow_levels(scheduler_config, steps, **options)
+    scheduler.set_timesteps(steps, device=device)
     if isinstance(scheduler, UniPCMultistepScheduler):
         levels = levels.clamp(max=HIGHEST)
     timesteps = levels[:-1] * scheduler.config.num_train_timesteps

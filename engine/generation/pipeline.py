@@ -15,13 +15,15 @@ from PIL import Image
 from torch import Tensor
 
 from engine.config.generate import GenerateConfig
-from engine.errors import ConfigError
+from engine.errors import ConfigError, PromptError
 from engine.families.base import Conditions, Family, Placing
 from engine.generation.prompt import parse_schedule, split_composable
-from engine.generation.samplers import make_scheduler, noise, take_step
+from engine.generation.samplers import make_scheduler, noise, set_steps, take_step
 
 Progress = Callable[[int, int], None]
 """Called with denoiser calls done and in all."""
+OnProblem = Callable[[PromptError], None]
+"""Called with what is not done as the prompts ask."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,9 @@ def plan_parts(text: str, steps: int, calls: int) -> list[Part]:
 
 @torch.no_grad()
 def make_pictures(
-    model: Family, text: str, negative: str, config: GenerateConfig, seeds: Sequence[int], on_progress: Progress | None = None
-) -> Tensor:
+    model: Family, text: str, negative: str, config: GenerateConfig, seeds: Sequence[int], on_progress: Progress | None = None,
+    on_problem: OnProblem | None = None,
+) -> Tensor:  # fmt: skip
     """Pictures of one prompt.
 
     Args:
@@ -86,14 +89,20 @@ def make_pictures(
     """
     width, height = picture_size(config, model)
     config = with_habits(config, model)
-    scheduler = make_scheduler(config.sampler, model.scheduler_config)
-    scheduler.set_timesteps(config.steps, device=model.device, **model.schedule_options(width, height, config.steps))
+    scheduler = make_scheduler(config.sampler, model.scheduler_config, model.prediction)
+    set_steps(
+        scheduler, model.scheduler_config, config.steps, model.device, **model.schedule_options(width, height, config.steps)
+    )
     timesteps = scheduler.timesteps
     parts = plan_parts(text, config.steps, len(timesteps))
     guided = config.guidance_scale != 1
     against = plan_texts(negative, config.steps, len(timesteps)) if guided else ()
     wanted = dict.fromkeys([*(stage for part in parts for stage in part.texts), *against])
-    encoded = model.conditioning(config.clip_skip).encode(wanted)
+    words = model.conditioning(config.clip_skip)
+    encoded = words.encode(wanted)
+    if on_problem:
+        for problem in words.problems:
+            on_problem(problem)
     common = model.picture_conditions([Placing((width, height), (0, 0), (width, height))])
     if config.distilled_guidance:
         common["guidance"] = torch.tensor([config.distilled_guidance], device=model.device)

@@ -17,7 +17,7 @@ from engine.generation.tags import AdapterTag, parse_tags
 
 __all__ = [
     "BREAK", "CHUNK", "MAX_WEIGHT", "AdapterTag", "Chunk", "chunk_tokens", "count_tokens", "find_adapter", "find_problems",
-    "parse_attention", "parse_schedule", "parse_tags", "split_composable", "strip_comments",
+    "parse_attention", "parse_schedule", "parse_tags", "split_composable", "strip_comments", "too_long",
 ]  # fmt: skip
 
 AND_WORD = re.compile(r"\bAND\b")
@@ -72,3 +72,11 @@ def find_problems(prompt: str) -> list[PromptError]:
             )
         )  # fmt: skip
     return problems
+
+
+def too_long(length: int, limit: int) -> PromptError:
+    """`prompt.too_long`: what stands behind the first `limit` tokens of a prompt was left out."""
+    return PromptError(
+        "prompt.too_long", f"The prompt is {length} tokens long; the model reads {limit}, the rest was left out.",
+        "A shorter prompt.", "Put what matters first.", length=length, limit=limit,
+    )  # fmt: skip

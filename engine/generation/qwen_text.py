@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from engine.errors import PromptError
-from engine.generation.attention import BREAK, parse_attention
+from engine.generation.attention import BREAK, parse_attention, plain_text
+from engine.generation.prompt import too_long
 
 MAX_TOKENS = 512
 """The longest message, as in Z-Image's own pipeline; the signs of the chat around the prompt count."""
@@ -65,13 +66,11 @@ class QwenConditioning:
         return {text: pad_texts([states], length) for text, states in encoded.items()}
 
     def _tokens(self, text: str) -> list[int]:
-        pieces = parse_attention(text)
-        plain = "".join(" " if piece == BREAK else piece[0] for piece in pieces)
-        tokens = chat_tokens(plain, self.tokenizer)
-        if any(piece != BREAK and piece[1] != 1 for piece in pieces):
+        tokens = chat_tokens(plain_text(text), self.tokenizer)
+        if any(piece != BREAK and piece[1] != 1 for piece in parse_attention(text)):
             self.problems.append(_no_emphasis(text))
         if len(tokens) > MAX_TOKENS:
-            self.problems.append(_too_long(len(tokens)))
+            self.problems.append(too_long(len(tokens), MAX_TOKENS))
         return tokens[:MAX_TOKENS]
 
 
@@ -79,11 +78,4 @@ def _no_emphasis(text: str) -> PromptError:
     return PromptError(
         "prompt.no_emphasis", f"Brackets and weights have no effect in this model: {text[:80]!r}.",
         "Its text encoder reads plain sentences.", "Say it in words, or write \\( for a bracket.", prompt=text[:80],
-    )  # fmt: skip
-
-
-def _too_long(length: int) -> PromptError:
-    return PromptError(
-        "prompt.too_long", f"The prompt is {length} tokens long; the model reads {MAX_TOKENS}, the rest was left out.",
-        "A shorter prompt.", "Put what matters first.", length=length, limit=MAX_TOKENS,
     )  # fmt: skip

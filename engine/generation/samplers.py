@@ -25,7 +25,7 @@ from diffusers import (
 
 from engine.config.choices import SAMPLERS_FOR
 from engine.errors import ConfigError
-from engine.generation.flow_samplers import FLOW_SAMPLERS, flow_levels, is_flow, set_levels
+from engine.generation.flow_samplers import FLOW_SAMPLERS, set_flow_steps, walks_flow
 
 
 @dataclass(frozen=True)
@@ -103,17 +103,18 @@ def infotext_names(key: str) -> tuple[str, str]:
     return key, "Uniform" if key in AUTOMATIC else "Automatic"
 
 
-def make_scheduler(name: str, scheduler_config: Mapping[str, Any], schedule: str | None = None) -> Any:
+def make_scheduler(name: str, scheduler_config: Mapping[str, Any], prediction: str = "epsilon") -> Any:
     """A fresh scheduler for one run of a sampler.
 
     Args:
-        scheduler_config: the model's own (`pipeline.scheduler.config`); its `_class_name` tells flow matching.
+        scheduler_config: the model's own (`pipeline.scheduler.config`).
+        prediction: what the model predicts, key of `engine.config.choices.SAMPLERS_FOR`.
 
     Raises:
         ConfigError: `sampler.unknown`; `sampler.flow` or `sampler.zero_snr` when the model needs what the sampler lacks.
     """
-    key = sampler_name(name, schedule)
-    if is_flow(scheduler_config):
+    key = sampler_name(name)
+    if prediction == "flow":
         return _flow_scheduler(key, scheduler_config)
     spec = SAMPLERS[key]
     if scheduler_config.get("rescale_betas_zero_snr") and "rescale_betas_zero_snr" not in signature(spec.scheduler).parameters:
@@ -144,11 +145,11 @@ def set_steps(
     """Lay out the steps of a run.
 
     Args:
-        scheduler: from `make_scheduler` for the same config.
+        scheduler: of `make_scheduler` for the same config.
         options: of flow matching, see `engine.generation.flow_samplers.flow_levels`.
     """
-    if is_flow(scheduler_config):
-        set_levels(scheduler, flow_levels(scheduler_config, steps, **options), device)
+    if walks_flow(scheduler):
+        set_flow_steps(scheduler, scheduler_config, steps, device, **options)
     else:
         scheduler.set_timesteps(steps, device=device)
 

@@ -110,14 +110,16 @@ def render(
     for number, without in enumerate(rounds):
         progress = (lambda done, total, n=number: on_progress(n * total + done, len(rounds) * total)) if on_progress else None
         in_force = [] if without else applied
+        unread: list[PromptError] = []
         with _in_place(model, merger, live, in_force, without):
-            drawn = make_pictures(model, text, strip_comments(config.negative_prompt), config, seeds, progress)
+            drawn = make_pictures(model, text, strip_comments(config.negative_prompt), config, seeds, progress, unread.append)
+        told = [] if without else [*problems, *(problem.to_dict() for problem in unread)]
         for picture, its_seed in zip(drawn, seeds, strict=True):
             shown = (text if without else prompt).strip()
             infotext = recipe(config, model, shown, its_seed, "" if without else hashes)
             file = _write(out, to_image(picture), infotext, its_seed)
             report = [] if without else [_report(entry) for entry in applied]
-            pictures.append(Picture(file, its_seed, infotext, without, [] if without else problems, report))
+            pictures.append(Picture(file, its_seed, infotext, without, told, report))
     return pictures
 
 
@@ -180,7 +182,7 @@ def resolve(
 
 def _network(stamp: tuple, model: Family, networks: dict[tuple, Network]) -> Network:
     """A loaded adapter, from memory if its stamp (file, size, modification time) is still the same."""
-    network = networks.pop(stamp, None) or Network.from_file(read_adapter(stamp[0]), model.components).eval().requires_grad_(
+    network = networks.pop(stamp, None) or Network.from_file(read_adapter(stamp[0]), model.components, model.facts.family).eval().requires_grad_(
         False
     )
     networks[stamp] = network

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 MULTIPLY_ADD = 2
 """FLOPs of a multiplication and the addition that follows it."""
-ATTENTION_FORWARD, ATTENTION_BACKWARD = 2, 5
+ATTENTION_FORWARD, ATTENTION_BACKWARD = 2, 4
 """Products of T x T x D: scores and their use; the scores again and four gradients (Dao et al. 2022, algorithms 1 and 4)."""
 FLOAT32 = 4
 

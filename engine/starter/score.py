@@ -138,7 +138,7 @@ def likeness(pictures: Tensor, real: Tensor) -> float:
 
 def score_lora(model: Family, scorer: Scorer, file: Path, grid: Path | None = None) -> LoraScore:
     """Score a LoRA against the mascot; the model is left as it was."""
-    network = Network.from_file(read_adapter(file), model.components)
+    network = Network.from_file(read_adapter(file), model.components, model.facts.family)
     merger = Merger(model.components)
     base = held_out_loss(model)
     real = pictures_of(mascot_scenes(32, seed=77), random.Random(78))

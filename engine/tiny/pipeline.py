@@ -12,10 +12,12 @@ import torch
 import transformers
 from torch import nn
 
+from engine.formats.models import MODELS
 from engine.formats.models.base import CONFIGS
 from engine.formats.tokenizer_files import with_settings
 from engine.tiny.sizes import DUAL_ATTENTION, SIZES
 from engine.tiny.tokenizers import TOKENIZERS
+
 
 def tiny_pipeline(family: str, configs: str, seed: int = 0, scheduler: dict[str, Any] | None = None) -> Any:
     """A diffusers pipeline of the published model whose folder of `engine/families/configs` is named.
@@ -41,6 +43,8 @@ def tiny_pipeline(family: str, configs: str, seed: int = 0, scheduler: dict[str,
             if library == "transformers":
                 config |= _words(parts[name.replace("text_encoder", "tokenizer")])
             parts[name] = fill(_build(library, kind, config), f"{seed}/{name}")
+            if fixed := MODELS[family].parts[name].identity:
+                torch.nn.init.eye_(parts[name].get_parameter(fixed))
     flags = {name: value for name, value in index.items() if not isinstance(value, list) and not name.startswith("_")}
     return getattr(diffusers, index["_class_name"])(**parts, **flags)
 

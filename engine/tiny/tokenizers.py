@@ -1,42 +1,61 @@
-"""Tokenizers with a few hundred words, of the three kinds that text encoders need; each spells what it does not know."""
+"""Tokenizers with a few whole words, of the three kinds that text encoders need; what they do not know they spell."""
 
 from __future__ import annotations
 
-import json
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer, Qwen2Tokenizer, T5Tokenizer
 
-from engine.starter.architecture import make_tokenizer
-
-TEXTS = ["a photo of a red cat on a blue chair", "a drawing of a green house", "1girl, solo, looking at viewer"]
-"""What the tokenizers have whole words for."""
+WORDS = [
+    "a", "an", "and", "blue", "cat", "chair", "drawing", "girl", "green", "house", "looking", "of", "on", "photo", "red", "solo",
+    "viewer",
+]  # fmt: skip
+BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def clip() -> CLIPTokenizer:
-    return make_tokenizer(TEXTS)
+    """Byte-pair encoding (Sennrich et al. 2016) whose words end with a sign."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = spell([*word[:-1], f"{word[-1]}</w>"] for word in WORDS)
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges), BEGIN, END]
+    return CLIPTokenizer(
+        {token: number for number, token in enumerate(tokens)},
+        merges,
+        unk_token=END,
+        bos_token=BEGIN,
+        eos_token=END,
+        pad_token=END,
+    )
 
 
 def t5() -> T5Tokenizer:
-    """A Unigram model (Kudo 2018) whose pieces are the characters of ASCII and a few words."""
-    pieces = ["▁", *string.printable[:94], *sorted({f"▁{word}" for text in TEXTS for word in text.split()})]
-    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
-    return T5Tokenizer([*special, *((piece, -2.0 * (3 - min(len(piece), 2))) for piece in pieces)], extra_ids=0)
+    """A Unigram model (Kudo 2018) of the characters of ASCII and the words, with T5's hundred signs for gaps."""
+    pieces = [(sign, 0.0) for sign in ("<pad>", "</s>", "<unk>")]
+    pieces += [(sign, -6.0) for sign in ("▁", *string.printable[:94])]
+    pieces += [(f"▁{word}", -2.0) for word in WORDS if len(word) > 1]
+    return T5Tokenizer(pieces + [(f"<extra_id_{number}>", 0.0) for number in reversed(range(100))])
 
 
 def qwen3() -> Qwen2Tokenizer:
-    """Byte-level BPE with the signs that begin and end a message."""
-    learner = Tokenizer(models.BPE())
-    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    learner.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet, show_progress=False))
-    learnt = json.loads(learner.to_str())["model"]
-    made = Qwen2Tokenizer(learnt["vocab"], [tuple(pair) for pair in learnt["merges"]], eos_token="<|im_end|>")
+    """Byte-pair encoding of words with the space before them, and the signs that begin and end a message."""
+    merges = spell([*before, *word] for word in WORDS for before in ("Ġ", ""))
+    tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *map("".join, merges)]
+    made = Qwen2Tokenizer({token: number for number, token in enumerate(tokens)}, merges, eos_token="<|im_end|>")
     made.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
     return made
+
+
+def spell(words: Iterable[list[str]]) -> list[tuple[str, str]]:
+    """Merges that put words together from their letters, from left to right."""
+    merges: dict[str, tuple[str, str]] = {}
+    for first, *others in words:
+        for letter in others:
+            merges.setdefault(first + letter, (first, letter))
+            first += letter
+    return list(merges.values())
 
 
 TOKENIZERS: dict[str, Callable[[], Any]] = {"CLIPTokenizer": clip, "T5Tokenizer": t5, "Qwen2Tokenizer": qwen3}

@@ -46,7 +46,7 @@ def bake(options: BakeOptions, bench: Bench) -> Report:
     terms: defaultdict[tuple[str, str], list[Term]] = defaultdict(list)
     matches = []
     for file, (_, weight) in zip(bench.adapters(), bench.plan.files, strict=True):
-        network = Network.from_file(file, checkpoint.components).eval()
+        network = Network.from_file(file, checkpoint.components, checkpoint.facts.family).eval()
         matches.append({
             "file": file.path.stem, "matched": network.match.matched, "total": network.match.total,
             "unmatched": list(network.match.unmatched[:20]),

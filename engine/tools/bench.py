@@ -14,6 +14,9 @@ from engine.errors import AdapterError
 from engine.formats.adapter_file import AdapterFile, read_adapter
 from engine.formats.adapter_layout import BUNDLE
 from engine.formats.adapter_writer import write_adapter
+from engine.formats.fused import assembled, fuse
+from engine.formats.kohya_tensors import by_key
+from engine.formats.names import DiskName
 from engine.formats.peft_alpha import OPTIONS_KEY
 from engine.tools.change import Change, relative_error
 from engine.tools.checkpoint import Checkpoint, open_checkpoint
@@ -61,12 +64,16 @@ class Builder:
 
     Attributes:
         dtype: of its tensors; alpha is float32.
-        tensors: by full name on disk.
+        names: module -> what it is called on disk; those that are not there keep their name.
+        modules: module -> suffix -> tensor.
+        bundled: embeddings, by full name.
         ranks: module -> rank, 0 for a whole difference. errors: module -> relative error in the Frobenius norm, rounding included.
     """
 
     dtype: torch.dtype
-    tensors: dict[str, Tensor] = field(default_factory=dict)
+    names: Mapping[str, DiskName] = field(default_factory=dict)
+    modules: dict[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    bundled: dict[str, Tensor] = field(default_factory=dict)
     ranks: dict[str, int] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
 
@@ -79,19 +86,17 @@ class Builder:
         down, up = change.down, change.up
         if down is not None and up is not None:
             made = Change(change.size, down.to(self.dtype), up.to(self.dtype))
-            self.tensors |= {
-                f"{name}.lora_down.weight": made.down.view(-1, *change.size[1:]).contiguous(),  # type: ignore[union-attr]
-                f"{name}.lora_up.weight": made.up.view(*up.shape, *(1 for _ in change.size[2:])).contiguous(),  # type: ignore[union-attr]
-                f"{name}.alpha": torch.tensor(float(change.rank)),
+            self.modules[name] = {
+                "lora_down.weight": made.down.view(-1, *change.size[1:]).contiguous(),  # type: ignore[union-attr]
+                "lora_up.weight": made.up.view(*up.shape, *(1 for _ in change.size[2:])).contiguous(),  # type: ignore[union-attr]
+                "alpha": torch.tensor(float(change.rank)),
             }
             made = Change(change.size, made.down.float(), made.up.float())  # type: ignore[union-attr]
         else:
             suffixes = ("w_norm", "b_norm") if len(change.size) == 1 else ("diff", "diff_b")
             written = {part: delta.to(self.dtype) for part, delta in change.whole.items()}
-            self.tensors |= {
-                f"{name}.{suffix}": written[part]
-                for suffix, part in zip(suffixes, ("weight", "bias"), strict=True)
-                if part in written
+            self.modules[name] = {
+                suffix: written[part] for suffix, part in zip(suffixes, ("weight", "bias"), strict=True) if part in written
             }
             made = Change(change.size, whole={part: delta.float() for part, delta in written.items()})
         self.ranks[name], self.errors[name] = change.rank, relative_error(made, exact)
@@ -105,19 +110,21 @@ class Builder:
         for file in files:
             for word, parts in file.embeddings.items():
                 new = {f"{BUNDLE}{word}.{part}": tensor for part, tensor in parts.items()}
-                if not self.tensors.keys().isdisjoint(new):
+                if not self.bundled.keys().isdisjoint(new):
                     raise AdapterError(
                         "tool.embedding_twice", f"Two embeddings are called {word!r}.", "The name of a file is the word that calls it.",
                         "Rename one of them.", name=word, field="tool.files",
                     )  # fmt: skip
-                self.tensors |= new
+                self.bundled |= new
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
         """Write the file and read it back. What the metadata says of rank and alpha is made true; "Dynamic" where modules differ."""
+        named = ((self.names.get(name, DiskName(name)), parts) for name, parts in self.modules.items())
         ranks = {str(rank) for rank in self.ranks.values() if rank}
-        alphas = {f"{float(tensor):g}" for key, tensor in self.tensors.items() if key.endswith(".alpha")}
+        alphas = {f"{float(parts['alpha']):g}" for parts in self.modules.values() if "alpha" in parts}
         about = {"ss_network_dim": _one(ranks), "ss_network_alpha": _one(alphas), "ss_output_name": path.stem}
-        write_adapter(path, self.tensors, {"ss_network_module": "networks.lora", **metadata, **about})
+        tensors = by_key(assembled(named, fuse)) | self.bundled
+        write_adapter(path, tensors, {"ss_network_module": "networks.lora", **metadata, **about})
 
     def report(self) -> Report:
         """modules, whole (of them not LoRA), the ranks as lowest and highest, and the relative error: mean, max and where."""
@@ -127,7 +134,7 @@ class Builder:
             "modules": len(self.ranks), "whole": len(self.ranks) - len(ranks),
             "rank_lowest": min(ranks, default=0), "rank_highest": max(ranks, default=0),
             "error_mean": sum(self.errors.values()) / max(1, len(self.errors)), "error_max": self.errors.get(worst, 0.0),
-            "worst": worst, "parameters": sum(tensor.numel() for tensor in self.tensors.values()),
+            "worst": worst, "parameters": sum(tensor.numel() for parts in self.modules.values() for tensor in parts.values()),
         }  # fmt: skip
 
 

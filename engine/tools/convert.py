@@ -11,6 +11,7 @@ from engine.formats.adapter_layout import BUNDLE
 from engine.formats.adapter_writer import write_adapter
 from engine.formats.kohya_tensors import kohya_tensors
 from engine.formats.peft_writer import peft_tensors
+from engine.formats.summary import family_of
 from engine.tools.bench import Bench, Report, chosen_dtype, shared_metadata, weights_of
 
 EXACT = ("alpha", "on_input")
@@ -38,7 +39,8 @@ def convert(options: ConvertOptions, bench: Bench) -> Report:
             "tool.overflow", f"{worst} has numbers that {options.precision} cannot hold.", "A wider number format.",
             "Choose float32 or bfloat16.", tensor=worst, precision=options.precision, field="tool.precision",
         )  # fmt: skip
-    tensors, about = peft_tensors(modules) if options.format == "peft" else (kohya_tensors(modules), {})
+    family = family_of(file)
+    tensors, about = peft_tensors(modules, family) if options.format == "peft" else (kohya_tensors(modules, family), {})
     embeddings = {f"{BUNDLE}{word}.{part}": tensor for word, parts in file.embeddings.items() for part, tensor in parts.items()}
     metadata = {**shared_metadata([file.metadata]), **about, "ss_output_name": bench.out.stem}
     write_adapter(bench.out, tensors | embeddings, metadata)

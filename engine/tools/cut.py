@@ -15,6 +15,7 @@ from torch import Tensor
 from engine.config.tools import CutOptions
 from engine.errors import AdapterError
 from engine.formats.kohya_tensors import kohya_names
+from engine.formats.summary import family_of
 from engine.tools.bench import Bench, Builder, Report, shared_metadata, weights_of
 
 FACTORS = {"lora_down.weight", "lora_up.weight", "alpha"}
@@ -25,8 +26,8 @@ def cut(options: CutOptions, bench: Bench) -> Report:
     AdapterError: `tool.not_lora`, `tool.rank_too_high`.
     """
     (file,) = bench.adapters()
-    names = kohya_names(file.modules)
-    tensors, before = {}, []
+    names = kohya_names(file.modules, family_of(file))
+    builder, before = Builder(weights_of(file)[0].dtype, names), []
     for written in bench.watch(list(file.modules)):
         parts = file.modules[written]
         if set(parts) != FACTORS:
@@ -35,14 +36,13 @@ def cut(options: CutOptions, bench: Bench) -> Report:
                 path=file.path.name, module=written, field="tool.file",
             )  # fmt: skip
         before.append(len(parts["lora_down.weight"]))
-        tensors |= {f"{names[written]}.{suffix}": tensor for suffix, tensor in leading_ranks(parts, options.rank).items()}
+        builder.modules[written] = leading_ranks(parts, options.rank)
+        builder.ranks[written] = options.rank
     if options.rank > min(before):
         raise AdapterError(
             "tool.rank_too_high", f"{file.path.name} has rank {min(before)}; it cannot be cut to {options.rank}.",
             "A lower rank.", "Lower it.", path=file.path.name, rank=min(before), wanted=options.rank, field="tool.rank",
         )  # fmt: skip
-    builder = Builder(weights_of(file)[0].dtype, tensors)
-    builder.ranks = dict.fromkeys(names.values(), options.rank)
     builder.keep_embeddings([file])
     builder.save(bench.out, shared_metadata([file.metadata]))
     return {**builder.report(), "rank_lowest_before": min(before), "rank_highest_before": max(before)}

@@ -7,7 +7,7 @@ from collections import defaultdict
 from engine.config.tools import DifferenceOptions
 from engine.formats.module_facts import block_of
 from engine.tools.bench import Bench, Builder, Report, chosen_dtype, shared_metadata, weights_of
-from engine.tools.merge import check_layouts, summed
+from engine.tools.merge import check_layouts, names_of, summed
 from engine.tools.placed import all_matched, read_changes
 
 NOTHING = 1e-7
@@ -23,7 +23,7 @@ def difference(options: DifferenceOptions, bench: Bench) -> Report:
     files, checkpoint = bench.adapters(), bench.checkpoint()
     sources = [all_matched(file, read_changes(file, checkpoint)) for file in files]
     check_layouts(sources)
-    builder = Builder(chosen_dtype(options.precision, (tensor for file in files for tensor in weights_of(file))))
+    builder = Builder(chosen_dtype(options.precision, (tensor for file in files for tensor in weights_of(file))), names_of(sources))
     squares: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     same = 0
     for name in bench.watch(list(dict.fromkeys(name for source in sources for name in source))):
@@ -35,7 +35,7 @@ def difference(options: DifferenceOptions, bench: Bench) -> Report:
             builder.add(name, exact, exact)
         block = squares[block_of(name)]
         block[0], block[1] = block[0] + size**2, block[1] + first**2
-    if builder.tensors:
+    if builder.modules:
         metadata = shared_metadata([file.metadata for file in files])
         builder.save(bench.out, {**metadata, "modelspec.title": bench.out.stem})
     blocks = {

@@ -18,7 +18,7 @@ from engine.errors import ModelError
 from engine.families.base import adaptable_layers
 from engine.formats.hashes import model_hashes
 from engine.formats.models import MODELS
-from engine.formats.names import disk_names
+from engine.formats.names import DiskName, disk_names, own_name
 from engine.tools.bench import Bench, Builder, Report, chosen_dtype
 from engine.tools.change import Change
 from engine.tools.checkpoint import Checkpoint
@@ -43,10 +43,10 @@ def extract(options: ExtractOptions, bench: Bench) -> Report:
     base, tuned = bench.checkpoint(), bench.checkpoint("tuned")
     assert base and tuned
     _check_same_make(base, tuned)
-    layers = _layers(base, options)
+    layers, names = _layers(base, options)
     held, unchanged = 0.0, 0
     first = next(iter(base.places))
-    builder = Builder(chosen_dtype(options.precision, [base.tensor(*first), tuned.tensor(*first)]))
+    builder = Builder(chosen_dtype(options.precision, [base.tensor(*first), tuned.tensor(*first)]), names)
     for name in bench.watch(list(layers)):
         component, path = layers[name]
         exact = layer_difference(base, tuned, component, path)
@@ -55,7 +55,7 @@ def extract(options: ExtractOptions, bench: Bench) -> Report:
             builder.add(name, cut_to(exact, exact.spectrum(), options), exact)
         else:
             unchanged += 1
-    if not builder.tensors:
+    if not builder.modules:
         raise ModelError(
             "tool.models_equal", "The two models have no difference that LoRA could hold.", "A model that was trained from the other.",
             "Choose another pair.", field="tool.tuned",
@@ -66,16 +66,19 @@ def extract(options: ExtractOptions, bench: Bench) -> Report:
     return {**builder.report(), "unchanged": unchanged, "left_out": (1 - held / whole) ** 0.5}
 
 
-def _layers(base: Checkpoint, options: ExtractOptions) -> dict[str, tuple[str, str]]:
-    """Name on disk -> component and path of the layers asked for."""
+def _layers(base: Checkpoint, options: ExtractOptions) -> tuple[dict[str, tuple[str, str]], dict[str, DiskName]]:
+    """Name -> component and path of the layers asked for; name -> what they are called on disk."""
     groups = ("attention", "mlp", *(("convolution", "other") if options.convolutions else ()))
-    found = {}
-    for component, listed in adaptable_layers(base.facts.family, base.components).items():
+    family, found, names = base.facts.family, {}, {}
+    for component, listed in adaptable_layers(family, base.components).items():
         if component.startswith("text_encoder") and not options.text_encoder:
             continue
-        paths = [layer.path for layer in listed if layer.group in groups]
-        found |= {name: (component, path) for path, name in disk_names(component, paths).items()}  # type: ignore[arg-type]
-    return found
+        written = disk_names(family, component, [layer.path for layer in listed])
+        for layer in listed:
+            if layer.group in groups:
+                name = own_name(family, component, layer.path)
+                found[name], names[name] = (component, layer.path), written[layer.path]
+    return found, names
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from engine.adapters.network import ADAPTABLE
+from engine.adapters.network import layer_paths
 from engine.config.tools import InspectOptions
 from engine.errors import AdapterError
 from engine.formats.adapter_file import AdapterFile
@@ -73,7 +73,4 @@ def not_finite(path: Path) -> list[str]:
 
 def index_of(checkpoint: Checkpoint) -> NameIndex:
     """Finds the layers of a base model by any writer's names."""
-    return NameIndex({
-        component: [path for path, layer in part.named_modules() if isinstance(layer, ADAPTABLE)]
-        for component, part in checkpoint.components.items()
-    })  # fmt: skip
+    return NameIndex(checkpoint.facts.family, {component: layer_paths(part) for component, part in checkpoint.components.items()})

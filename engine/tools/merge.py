@@ -14,6 +14,7 @@ import torch
 
 from engine.config.tools import MergeOptions
 from engine.errors import AdapterError
+from engine.formats.names import DiskName, Rows
 from engine.tools.bench import Bench, Builder, Report, chosen_dtype, shared_metadata, weights_of
 from engine.tools.change import Change, weighted_sum
 from engine.tools.placed import Changes, all_matched, read_changes
@@ -32,7 +33,7 @@ def merge(options: MergeOptions, bench: Bench) -> Report:
     sources = [all_matched(file, read_changes(file, checkpoint)) for file in files]
     weights = [weight for _, weight in bench.plan.files]
     check_layouts(sources)
-    builder = Builder(chosen_dtype(options.precision, (tensor for file in files for tensor in weights_of(file))))
+    builder = Builder(chosen_dtype(options.precision, (tensor for file in files for tensor in weights_of(file))), names_of(sources))
     names = list(dict.fromkeys(name for source in sources for name in source))
     for name in bench.watch(names):
         exact = summed(name, sources, weights)
@@ -70,8 +71,16 @@ def reduced(change: Change, rank: int) -> Change:
 def check_layouts(sources: Sequence[Changes]) -> None:
     """Raises AdapterError: `tool.layouts_differ`: the same layers would have two names, and only a model could tell which."""
     used = {layout for source in sources for name in source for layout in LAYOUTS if name.startswith(layout)}
-    if len(used) > 1:
+    rows: dict[str, set[Rows]] = {}
+    for name in names_of(sources).values():
+        rows.setdefault(name.name, set()).add(name.rows)
+    if len(used) > 1 or any(len(ways) > 1 and any(len(way) != 1 for way in ways) for ways in rows.values()):
         raise AdapterError(
-            "tool.layouts_differ", "The files name the layers of the U-Net in two ways, diffusers' and the original one.",
+            "tool.layouts_differ", "The files name the layers of the model in two ways, diffusers' and the original one.",
             "With a base model the names are brought together.", "Choose the base model they were trained on.", field="tool.model",
         )  # fmt: skip
+
+
+def names_of(sources: Sequence[Changes]) -> dict[str, DiskName]:
+    """Module -> what it is called on disk, of all files together."""
+    return {module: name for source in sources for module, name in source.names.items()}

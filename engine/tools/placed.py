@@ -16,7 +16,9 @@ from engine.adapters.network import Network, read_module
 from engine.errors import AdapterError
 from engine.formats.adapter_file import AdapterFile
 from engine.formats.kohya_tensors import kohya_names
+from engine.formats.names import DiskName
 from engine.formats.suffixes import algorithm_of
+from engine.formats.summary import family_of
 from engine.tools.change import Change, change_of
 from engine.tools.checkpoint import Checkpoint
 
@@ -28,11 +30,14 @@ class Changes(Mapping[str, Change]):
     """Module name -> its change, made when it is looked at. In the order of the file.
 
     Attributes:
+        names: what the modules are called on disk.
         unmatched: names in the file that mean nothing in the base model.
     """
 
-    def __init__(self, adapters: Mapping[str, tuple[Adapter, Base, LayerShape]], unmatched: tuple[str, ...] = ()) -> None:
-        self._adapters, self.unmatched = adapters, unmatched
+    def __init__(
+        self, adapters: Mapping[str, tuple[Adapter, Base, LayerShape]], names: Mapping[str, DiskName], unmatched: tuple[str, ...] = ()
+    ) -> None:  # fmt: skip
+        self._adapters, self.names, self.unmatched = adapters, names, unmatched
 
     def __getitem__(self, name: str) -> Change:
         adapter, base, shape = self._adapters[name]
@@ -69,18 +74,19 @@ def all_matched(file: AdapterFile, changes: Changes) -> Changes:
 
 
 def _in_model(file: AdapterFile, checkpoint: Checkpoint) -> Changes:
-    network = Network.from_file(file, checkpoint.components)
+    network = Network.from_file(file, checkpoint.components, checkpoint.facts.family)
     adapters = {}
     for name, ref in network.refs.items():
         layer = checkpoint.layer(ref.component, ref.path)
         shape = LayerShape.of(checkpoint.components[ref.component].get_submodule(ref.path))
         adapters[name] = (network.adapters[name], layer, shape)
-    return Changes(adapters, network.match.unmatched)  # type: ignore[arg-type]
+    return Changes(adapters, network.names, network.match.unmatched)  # type: ignore[arg-type]
 
 
 def _alone(file: AdapterFile) -> Changes:
     adapters: dict[str, tuple[Adapter, Base, LayerShape]] = {}
-    names = kohya_names(file.modules)
+    written_names = kohya_names(file.modules, family_of(file))
+    names = {}
     for written, tensors in file.modules.items():
         algorithm = algorithm_of({suffix: tensor.shape for suffix, tensor in tensors.items()})
         if algorithm not in ALONE or "dora_scale" in tensors:
@@ -90,8 +96,9 @@ def _alone(file: AdapterFile) -> Changes:
                 path=file.path.name, module=written, field="tool.model",
             )  # fmt: skip
         shape = shape_of(tensors)
-        adapters[names[written]] = (read_module(file, written, shape), {}, shape)
-    return Changes(adapters)
+        name = written_names[written].apart if written_names[written].rows else written_names[written].name
+        adapters[name], names[name] = (read_module(file, written, tensors, shape), {}, shape), written_names[written]
+    return Changes(adapters, names)
 
 
 def shape_of(tensors: Mapping[str, Tensor]) -> LayerShape:

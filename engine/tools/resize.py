@@ -40,7 +40,7 @@ def resize(options: ResizeOptions, bench: Bench) -> Report:
                 "Merge it alone with a base model first.", path=file.path.name, module=name, field="tool.file",
             )  # fmt: skip
     changes = read_changes(file, None)
-    builder, before = Builder(chosen_dtype(options.precision, weights_of(file))), []
+    builder, before = Builder(chosen_dtype(options.precision, weights_of(file)), changes.names), []
     for name in bench.watch(list(changes)):
         change = changes[name]
         before.append(change.rank)

@@ -129,10 +129,11 @@ class Trainer:
         base, location = self.config.model, find_model(self.config.model.path, self.workspace)
         self.model: Family = self.shelf.take(location, device, pick_dtype(device, base.precision), base.quantization)
         self._check_sample_size()
-        components = self.model.components
-        self.network = Network.create(components, self.model.targets(adapter), training.seed)
+        family, components = self.model.facts.family, self.model.components
+        self.network = Network.create(family, components, self.model.targets(adapter), training.seed)
         if adapter.start_from:
-            self.network.begin_from(Network.from_file(read_adapter(start_file(self.config, self.workspace)), components))
+            start = read_adapter(start_file(self.config, self.workspace))
+            self.network.begin_from(Network.from_file(start, components, family))
         self.network.to(device)
         self.optimization = Optimization(training, self.model, self.network, self.precision, self.ahead.plan.steps)
         self.data = TrainingData(self.config, self.ahead, self.model, self.workspace.cache)
@@ -264,7 +265,7 @@ class Trainer:
             MIXED[self.precision], file.stem, tensors, head_ranks(self.network.adapters),  # type: ignore[arg-type]
         ))  # fmt: skip
         # A file that could not be used again is an error now, not when somebody tries.
-        Network.from_file(read_adapter(file), self.model.components)
+        Network.from_file(read_adapter(file), self.model.components, self.model.facts.family)
 
     def sample_prompts(self) -> list[str]:
         """The user's prompts, or the first two different captions with the trigger."""

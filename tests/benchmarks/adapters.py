@@ -141,7 +141,7 @@ def with_ours(model: nn.Module, name: str, rank: int, paths: list[str]) -> list[
         Target(Layer(path, "attention", shared_input=path.rpartition(".")[0] if path.endswith(shared) else ""), options)
         for path in paths
     ]
-    network = Network.create({"unet": model}, {"unet": targets}, seed=0).train()
+    network = Network.create("sd1", {"unet": model}, {"unet": targets}, seed=0).train()
     network.insert({"unet": model})
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
@@ -199,7 +199,7 @@ def injection(rounds: int) -> list[Row]:
     layers = {"unet": unet_layers(unet)}
 
     def inject(options: LayerOptions) -> None:
-        network = Network.create({"unet": unet}, choose(layers, options), seed=0)
+        network = Network.create("sd1", {"unet": unet}, choose(layers, options), seed=0)
         network.insert({"unet": unet})
         network.remove()
 

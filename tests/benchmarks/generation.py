@@ -70,7 +70,7 @@ def measure(options: argparse.Namespace, folder: Path) -> list[Row]:
 def write_lora(base, path: Path, seed: int) -> None:
     """A LoRA with random weights on every layer."""
     options = LoraOptions(rank=8, alpha=8, conv_rank=8)
-    network = Network.create(base.components, base.targets(options), seed)
+    network = Network.create(base.facts.family, base.components, base.targets(options), seed)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(std=0.02, generator=torch.Generator().manual_seed(seed))

@@ -64,7 +64,7 @@ def test_stable_diffusion_as_a_single_file(public, checkpoint: Path, conv_rank: 
     options = LoraOptions(rank=2, conv_rank=conv_rank, train_text_encoder=True)
     found = forecast(options, "float16", checkpoint)
     layers = {"text_encoder": text_layers(public["text_encoder"]), "unet": unet_layers(public["unet"])}
-    network = Network.create(public, choose(layers, options), seed=0)
+    network = Network.create("sd1", public, choose(layers, options), seed=0)
     assert found and sum(found.modules.values()) == modules
     assert (found.modules, found.parameters) == (network.counts(), network.parameter_counts())
 

@@ -5,8 +5,11 @@ There q, k and v are one matrix, in a single block with the way into the feed-fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from engine.config.layers import Size
+from engine.formats.checkpoint_shapes import indices
 from engine.formats.layouts.table import Line, Table
 
 
@@ -57,3 +60,28 @@ FLUX = Table(
         Line("proj_out", "final_layer.linear"),
     )
 )
+"""The `KeyMap`."""
+
+
+def flux_sizes(shapes: Mapping[str, Size]) -> dict[str, Any]:
+    """What the shapes of a file show of a FluxTransformer2DModel's config.
+
+    Positions have three axes, of which height and width count in pictures; they share a head's width as in the published
+    models, 2 : 7 : 7.
+
+    Raises:
+        KeyError: no transformer of FLUX.1.
+    """
+    width, channels = shapes["img_in.weight"]
+    (head,) = shapes["double_blocks.0.img_attn.norm.query_norm.scale"]
+    return {
+        "in_channels": channels,
+        "num_layers": len(indices(shapes, r"double_blocks\.(\d+)\.")),
+        "num_single_layers": len(indices(shapes, r"single_blocks\.(\d+)\.")),
+        "attention_head_dim": head,
+        "num_attention_heads": width // head,
+        "joint_attention_dim": shapes["txt_in.weight"][1],
+        "pooled_projection_dim": shapes["vector_in.in_layer.weight"][1],
+        "guidance_embeds": "guidance_in.in_layer.weight" in shapes,
+        "axes_dims_rope": [head // 8, 7 * head // 16, 7 * head // 16],
+    }

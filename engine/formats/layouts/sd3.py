@@ -9,13 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from math import isqrt
 from typing import Any
 
+from engine.config.layers import Size
+from engine.formats.checkpoint_shapes import indices
 from engine.formats.layouts.stored import Place
 from engine.formats.layouts.table import Line, Table
 
 OWN, STORED = "transformer_blocks.{}", "joint_blocks.{}"
 PICTURE, TEXT = f"{STORED}.x_block", f"{STORED}.context_block"
+
+
+HEAD_WIDTH = 64
+"""Of all published models; those with normalised queries show it."""
 
 
 def _joined(attention: str, names: tuple[str, str, str], stored: str) -> list[Line]:
@@ -59,6 +66,8 @@ _LINES = Table(
 class Sd3Keys:
     """A `KeyMap`; the config's `num_layers` tells the last block, whose text goes no further and is only shifted and scaled."""
 
+    lines = _LINES.lines
+
     def places(self, keys: Iterable[str], config: Mapping[str, Any]) -> dict[str, Place]:
         return _last_swapped(_LINES.places(keys, config), config)
 
@@ -69,3 +78,29 @@ class Sd3Keys:
 def _last_swapped(found: dict[str, Place], config: Mapping[str, Any]) -> dict[str, Place]:
     last = f"{OWN.format(config['num_layers'] - 1)}.norm1_context.linear."
     return {key: replace(place, change="swapped") if key.startswith(last) else place for key, place in found.items()}
+
+
+def sd3_sizes(shapes: Mapping[str, Size]) -> dict[str, Any]:
+    """What the shapes of a file show of an SD3Transformer2DModel's config.
+
+    Raises:
+        KeyError: no transformer of Stable Diffusion 3.
+    """
+    width, channels, patch, _ = shapes["x_embedder.proj.weight"]
+    normalised = shapes.get("joint_blocks.0.x_block.attn.ln_q.weight")
+    head = normalised[0] if normalised else HEAD_WIDTH
+    caption_width, text_width = shapes["context_embedder.weight"]
+    return {
+        "patch_size": patch,
+        "in_channels": channels,
+        "out_channels": shapes["final_layer.linear.weight"][0] // patch**2,
+        "num_layers": len(indices(shapes, r"joint_blocks\.(\d+)\.")),
+        "attention_head_dim": head,
+        "num_attention_heads": width // head,
+        "joint_attention_dim": text_width,
+        "caption_projection_dim": caption_width,
+        "pooled_projection_dim": shapes["y_embedder.mlp.0.weight"][1],
+        "pos_embed_max_size": isqrt(shapes["pos_embed"][1]),
+        "dual_attention_layers": indices(shapes, r"joint_blocks\.(\d+)\.x_block\.attn2\."),
+        "qk_norm": "rms_norm" if normalised else None,
+    }

@@ -5,6 +5,11 @@ The embedding of tokens is one tensor with two names, of which a file has either
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from engine.config.layers import Size
+from engine.formats.checkpoint_shapes import indices
 from engine.formats.layouts.table import Line, Table
 
 _ATTENTION = "encoder.block.{}.layer.0.SelfAttention"
@@ -25,3 +30,24 @@ T5 = Table(
         *(Line(path, path) for path in _SAME),
     )
 )
+"""The `KeyMap`."""
+
+
+def t5_sizes(shapes: Mapping[str, Size]) -> dict[str, Any]:
+    """What the shapes of a file show of a T5Config.
+
+    Raises:
+        KeyError: no T5 encoder.
+    """
+    attention, feed_forward = (f"encoder.block.0.layer.{part}" for part in ("0.SelfAttention", "1.DenseReluDense"))
+    vocabulary, width = shapes.get("shared.weight") or shapes["encoder.embed_tokens.weight"]
+    buckets, heads = shapes[f"{attention}.relative_attention_bias.weight"]
+    return {
+        "vocab_size": vocabulary,
+        "d_model": width,
+        "d_kv": shapes[f"{attention}.q.weight"][0] // heads,
+        "d_ff": shapes[f"{feed_forward}.wi_0.weight"][0],
+        "num_heads": heads,
+        "num_layers": len(indices(shapes, r"encoder\.block\.(\d+)\.")),
+        "relative_attention_num_buckets": buckets,
+    }

@@ -42,6 +42,9 @@ class Part:
         adapter_prefix: how its modules begin in adapter files (Kohya's convention).
         named_as_stored: whether adapter files name its modules as single files do (`double_blocks_0_img_attn_qkv`, three in one),
             rather than by their own paths.
+        dotted_prefix: how its modules begin in adapter files that leave their paths as they are (Z-Image's
+            `diffusion_model.layers.0.attention.to_q`); "" where they follow Kohya's convention.
+        identity: a square matrix of the network that is always the identity and that single files do not have; "" for none.
     """
 
     title: str
@@ -53,6 +56,8 @@ class Part:
     layers: Callable[[Iterable[str], Mapping[str, Any]], list[Layer]] | None = None
     adapter_prefix: str = ""
     named_as_stored: bool = False
+    dotted_prefix: str = ""
+    identity: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Parts that several families have: CLIP's text encoder, the U-Net, the VAE."""
+"""Parts that several families have: the text encoders of CLIP and T5, the U-Net, the VAE."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 from engine.formats.checkpoint_shapes import clip_sizes, unet_sizes, vae_sizes
 from engine.formats.layouts.clip import ClipKeys
+from engine.formats.layouts.t5 import T5, t5_sizes
 from engine.formats.layouts.unet import UNetKeys
 from engine.formats.layouts.vae import VaeKeys
 from engine.formats.models.base import Part, Shapes
 from engine.formats.sd_layers import sd_layers
+from engine.formats.t5_layers import t5_layers
 
 CLIP_MARK = r"(text_model\.)?encoder\.layers\.0\.mlp\.fc1\.weight"
 
@@ -22,6 +24,14 @@ def clip(title: str, prefixes: tuple[str, ...], adapter_prefix: str, projected: 
         title, "clip_projected" if projected else "clip", prefixes, CLIP_MARK,
         ClipKeys("text_model." if projected else ""), clip_sizes,
         partial(sd_layers, "text_encoder"), f"{adapter_prefix}text_model_",
+    )  # fmt: skip
+
+
+def t5(prefixes: tuple[str, ...]) -> Part:
+    """The T5-XXL encoder of SD3 and FLUX.1."""
+    return Part(
+        "T5 text encoder", "t5", prefixes, r"encoder\.block\.0\.layer\.0\.SelfAttention\.q\.weight", T5, t5_sizes,
+        t5_layers, "lora_te3_",
     )  # fmt: skip
 
 

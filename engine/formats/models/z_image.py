@@ -50,6 +50,7 @@ Z_IMAGE = ModelFormat(
         "transformer": Part(
             "transformer", "z_image", ("model.diffusion_model.", "diffusion_model.", ""),
             r"layers\.0\.adaLN_modulation\.0\.weight", KEYS, z_image_sizes, z_image_layers, "lora_unet_",
+            dotted_prefix="diffusion_model.",
         ),
         "vae": vae(("vae.", "first_stage_model.", "")),
     },

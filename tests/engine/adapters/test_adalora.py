@@ -50,7 +50,9 @@ class Run:
     def __init__(self, **options: float) -> None:
         self.model = Layers()
         chosen = AdaloraOptions(**{"rank": 4, "alpha": 4, "budget": 0.25, "begin": 0.1, "end": 0.6, **options})
-        self.network = Network.create({"unet": self.model}, targets({"unet": ["conv_in", "mid_block"]}, chosen), seed=0).train()
+        self.network = Network.create(
+            "sd1", {"unet": self.model}, targets({"unet": ["conv_in", "mid_block"]}, chosen), seed=0
+        ).train()
         groups = self.network.param_groups("unet")
         self.optimizer = torch.optim.Adam([{"params": own, "lr": 1e-2 * rate} for (rate, _), own in groups.items()])
         self.true = torch.randn(12, 2, generator=generator(2)) @ torch.randn(2, 8, generator=generator(3)) / 3
@@ -127,7 +129,7 @@ def test_a_first_step_goes_about_as_far_as_loras() -> None:
     lengths = []
     for options in (AdaloraOptions(rank=4, alpha=4), LoraOptions(rank=4, alpha=4)):
         model = Layers()
-        network = Network.create({"unet": model}, targets({"unet": ["conv_in"]}, options), seed=0).train()
+        network = Network.create("sd1", {"unet": model}, targets({"unet": ["conv_in"]}, options), seed=0).train()
         groups = network.param_groups("unet")
         optimizer = torch.optim.Adam([{"params": own, "lr": 1e-3 * rate} for (rate, _), own in groups.items()])
         network.insert({"unet": model})
@@ -217,7 +219,7 @@ def test_the_file_holds_what_is_left_and_acts_the_same(finished: Run, tmp_path: 
     assert shapes == {"lora_unet_conv_in": (2, 8), "lora_unet_mid_block": (1, 8)}
     assert not file.modules["lora_unet_mid_block"]["lora_up.weight"].any()
     x, model, outputs = torch.randn(4, 8, generator=generator(5)), finished.model, []
-    for network in (finished.network.eval(), Network.from_file(file, {"unet": model})):
+    for network in (finished.network.eval(), Network.from_file(file, {"unet": model}, "sd1")):
         network.insert({"unet": model})
         outputs.append(model(x))
         network.remove()

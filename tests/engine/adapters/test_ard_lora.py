@@ -57,7 +57,7 @@ class Run:
         self.model = Layers()
         chosen = ArdLoraOptions(**{"rank": RANK, "alpha": RANK, "sparsity": 0.03, "rank_rate": 1, **options})
         wanted = [Target(Layer(path, "attention", HEADS, axis), chosen) for path, axis in LAYERS.items()]  # type: ignore[arg-type]
-        self.network = Network.create({"unet": self.model}, {"unet": wanted}, seed=0).train()
+        self.network = Network.create("sd1", {"unet": self.model}, {"unet": wanted}, seed=0).train()
         groups = self.network.param_groups("unet")
         self.optimizer = torch.optim.Adam([{"params": own, "lr": 1e-2 * rate} for (rate, _), own in groups.items()])
         first = torch.randn(3, 2, generator=generator(2)) @ torch.randn(2, 9, generator=generator(3))
@@ -191,7 +191,7 @@ def test_the_file_is_a_plain_lora_without_what_no_head_uses(finished: Run, tmp_p
     assert len(useless["lora_down.weight"]) == 1 and not useless["lora_up.weight"].any()
     assert others["lora_down.weight"][:, :6].any() and not others["lora_down.weight"][:, 6:].any()
     x, model, outputs = torch.randn(4, 9, generator=generator(5)), finished.model, []
-    for network in (finished.network.eval(), Network.from_file(file, {"unet": model})):
+    for network in (finished.network.eval(), Network.from_file(file, {"unet": model}, "sd1")):
         network.insert({"unet": model})
         outputs.append(model(x))
         network.remove()

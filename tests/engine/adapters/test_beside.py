@@ -38,7 +38,7 @@ class Products(TorchDispatchMode):
 
 
 def network_in(model: Model, options: LayerOptions, strength: float = 1.0, size: float = 0.3) -> Network:
-    network = Network.create({"unet": model}, targets({"unet": ["mid_block"]}, options), seed=0)
+    network = Network.create("sd1", {"unet": model}, targets({"unet": ["mid_block"]}, options), seed=0)
     generator = torch.Generator().manual_seed(1)
     for parameter in network.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator) * size

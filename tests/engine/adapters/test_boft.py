@@ -127,5 +127,5 @@ def test_four_dimensions_tell_boft_from_oft_in_a_file(tmp_path: Path) -> None:
     model = nn.ModuleDict({"mid_block": layer_of("linear", outputs=24)})
     for size, kind in (((4, 6, 6), Oft), ((3, 4, 6, 6), Boft)):
         save_file({"lora_unet_mid_block.oft_blocks": torch.zeros(size)}, tmp_path / "x.safetensors")
-        network = Network.from_file(read_adapter(tmp_path / "x.safetensors"), {"unet": model})
+        network = Network.from_file(read_adapter(tmp_path / "x.safetensors"), {"unet": model}, "sd1")
         assert [type(adapter) for adapter in network.adapters.values()] == [kind]

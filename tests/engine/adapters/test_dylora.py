@@ -86,7 +86,7 @@ def test_units_are_drawn_whole_and_all_alike() -> None:
 def test_all_layers_are_cut_at_the_same_share_of_their_rank() -> None:
     model = nn.Sequential(layer_of("linear"), layer_of("conv 3x3"), layer_of("linear"))
     chosen = targets({"unet": ["0", "1", "2"]}, DyloraOptions(rank=4, conv_rank=8))
-    network, seen = Network.create({"unet": model}, chosen, seed=0), set()
+    network, seen = Network.create("sd1", {"unet": model}, chosen, seed=0), set()
     for step in range(20):
         network.begin_step(generator(step))
         active = [adapter.active for adapter in network.adapters.values()]
@@ -112,10 +112,10 @@ def test_a_run_may_go_on_from_a_finished_one(tmp_path: Path) -> None:
     model = nn.Module()
     model.mid_block = layer_of("linear")
     finished, run = (
-        Network.create({"unet": model}, targets({"unet": ["mid_block"]}, DyloraOptions(rank=4)), seed) for seed in (1, 2)
+        Network.create("sd1", {"unet": model}, targets({"unet": ["mid_block"]}, DyloraOptions(rank=4)), seed) for seed in (1, 2)
     )
     write_adapter(tmp_path / "x.safetensors", randomised(finished).tensors(), {})
-    run.begin_from(Network.from_file(read_adapter(tmp_path / "x.safetensors"), {"unet": model}))
+    run.begin_from(Network.from_file(read_adapter(tmp_path / "x.safetensors"), {"unet": model}, "sd1"))
     assert all(torch.equal(run.tensors()[name], tensor) for name, tensor in finished.tensors().items())
 
 

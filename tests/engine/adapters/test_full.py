@@ -27,7 +27,7 @@ def random(tensor: Tensor, seed: int) -> Tensor:
 
 def read(path: Path, layer: nn.Module, tensors: dict[str, Tensor]) -> Network:
     save_file({f"lora_unet_mid_block.{name}": tensor for name, tensor in tensors.items()}, path)
-    return Network.from_file(read_adapter(path), {"unet": nn.ModuleDict({"mid_block": layer})})
+    return Network.from_file(read_adapter(path), {"unet": nn.ModuleDict({"mid_block": layer})}, "sd1")
 
 
 def trained(layer: nn.Module) -> tuple[dict[str, Tensor], Tensor]:

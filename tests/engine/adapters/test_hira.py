@@ -52,7 +52,7 @@ def test_a_file_of_peft_is_read_and_goes_back(kind: str, tmp_path: Path) -> None
     theirs = peft.get_peft_model(Model(layer), config).eval()
     randomised(nn.ParameterList(parameter for name, parameter in theirs.named_parameters() if "hira" in name))
     theirs.save_pretrained(tmp_path)
-    network = Network.from_file(read_adapter(tmp_path / "adapter_model.safetensors"), {"unet": Model(layer_of(kind))})
+    network = Network.from_file(read_adapter(tmp_path / "adapter_model.safetensors"), {"unet": Model(layer_of(kind))}, "sd1")
     ours = next(iter(network.eval().adapters.values()))
     assert isinstance(ours, Hira) and network.match.unmatched == ()
     torch.testing.assert_close(adapted(layer_of(kind), ours), theirs(inputs_of(layer)), rtol=1e-5, atol=1e-5)

@@ -32,7 +32,7 @@ def test_a_file_of_lycoris_does_what_it_did_there(kind: str, on_input: bool, tmp
     wanted = with_lycoris(layer, made)
     save_file({f"lora_unet_mid_block.{name}": tensor for name, tensor in made.state_dict().items()}, tmp_path / "x.safetensors")
     model = nn.ModuleDict({"mid_block": layer})
-    network = Network.from_file(read_adapter(tmp_path / "x.safetensors"), {"unet": model})
+    network = Network.from_file(read_adapter(tmp_path / "x.safetensors"), {"unet": model}, "sd1")
     network.insert({"unet": model})
     torch.testing.assert_close(layer(inputs_of(layer)), wanted, rtol=1e-5, atol=1e-5)
 

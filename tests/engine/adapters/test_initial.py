@@ -101,7 +101,7 @@ def test_a_rank_that_the_weight_does_not_have_is_refused(initial: str) -> None:
     model = nn.Sequential(nn.Linear(6, 4))
     chosen = targets({"unet": ["0"]}, LoraOptions(rank=5, initial=initial))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="rank 5 is more than a weight of 4 x 6 has"):
-        Network.create({"unet": model}, chosen, seed=0)
+        Network.create("sd1", {"unet": model}, chosen, seed=0)
 
 
 @pytest.mark.parametrize(

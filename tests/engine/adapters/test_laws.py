@@ -74,7 +74,7 @@ def inputs(model: Model, dtype: torch.dtype | None = None) -> Tensor:
 
 def network_in(model: Model, algorithm: str, seed: int | None = 3) -> Network:
     """A network over the model's layer; every parameter random unless `seed` is None."""
-    network = Network.create({"unet": model}, targets({"unet": ["mid_block"]}, CASES[algorithm]), seed=0)
+    network = Network.create("sd1", {"unet": model}, targets({"unet": ["mid_block"]}, CASES[algorithm]), seed=0)
     generator = torch.Generator().manual_seed(seed or 0)
     with torch.no_grad():
         for parameter in network.parameters() if seed is not None else ():
@@ -157,7 +157,7 @@ def test_save_and_load_is_exact_at_the_saved_precision(algorithm: str, kind: str
     network = network_in(model, algorithm)
     tensors = {name: tensor if name.endswith(".alpha") else tensor.to(saved) for name, tensor in network.tensors().items()}
     write_adapter(tmp_path / "x.safetensors", tensors, {"ss_network_dim": "3"})
-    loaded = Network.from_file(read_adapter(tmp_path / "x.safetensors"), {"unet": model})
+    loaded = Network.from_file(read_adapter(tmp_path / "x.safetensors"), {"unet": model}, "sd1")
     assert loaded.match.matched == loaded.match.total == 1
     assert loaded.refs == network.refs == {"lora_unet_mid_block": ModuleRef("unet", "mid_block")}
     again = loaded.tensors()
@@ -172,7 +172,7 @@ def test_a_loaded_adapter_acts_like_the_saved_one(algorithm: str, kind: str, tmp
     network = network_in(model, algorithm)
     write_adapter(tmp_path / "x.safetensors", network.tensors(), {})
     results = []
-    for each in (network, Network.from_file(read_adapter(tmp_path / "x.safetensors"), {"unet": model})):
+    for each in (network, Network.from_file(read_adapter(tmp_path / "x.safetensors"), {"unet": model}, "sd1")):
         each.insert({"unet": model})
         results.append(model(inputs(model)))
         each.remove()

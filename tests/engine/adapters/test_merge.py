@@ -23,7 +23,7 @@ def components() -> dict[str, nn.Module]:
 
 def network(components: dict[str, nn.Module], seed: int = 0) -> Network:
     paths = {"unet": ["0", "1", "2"], "text_encoder": ["0"]}
-    made = Network.create(components, targets(paths, LoraOptions(rank=2, conv_rank=2)), seed)
+    made = Network.create("sd1", components, targets(paths, LoraOptions(rank=2, conv_rank=2)), seed)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.normal_(generator=torch.Generator().manual_seed(seed))

@@ -54,4 +54,4 @@ def test_the_fixed_factor_of_the_file_loses_nothing_in_half_precision(kind: str)
 
 def test_a_shard_longer_than_the_input_is_refused() -> None:
     with pytest.raises(ConfigError, match="rank 8 is more than its 6 inputs"):
-        Network.create({"unet": nn.Sequential(nn.Linear(6, 4))}, targets({"unet": ["0"]}, MissOptions(rank=8)), seed=0)
+        Network.create("sd1", {"unet": nn.Sequential(nn.Linear(6, 4))}, targets({"unet": ["0"]}, MissOptions(rank=8)), seed=0)

@@ -37,11 +37,11 @@ def pair(module: str, inputs: int = 6, outputs: int = 6) -> dict[str, torch.Tens
 
 def load(path: Path, tensors: dict[str, torch.Tensor], components: dict[str, nn.Module]) -> Network:
     save_file(tensors, path)
-    return Network.from_file(read_adapter(path), components)
+    return Network.from_file(read_adapter(path), components, "sd1")
 
 
 def test_names_counts_and_parameters(components: dict[str, nn.Module]) -> None:
-    network = Network.create(components, targets(TARGETS, LoraOptions(rank=4, conv_rank=2)), seed=0)
+    network = Network.create("sd1", components, targets(TARGETS, LoraOptions(rank=4, conv_rank=2)), seed=0)
     assert list(network.refs) == ["lora_te_text_model_encoder_to_q", "lora_unet_mid_block_to_q", "lora_unet_mid_block_conv"]
     assert network.counts() == {"text_encoder": 1, "unet": 2}
     assert network.match.matched == network.match.total == 3
@@ -53,7 +53,7 @@ def test_names_counts_and_parameters(components: dict[str, nn.Module]) -> None:
 
 def test_a_seed_gives_the_same_network(components: dict[str, nn.Module]) -> None:
     one, two, other = (
-        Network.create(components, targets(TARGETS, LoraOptions(conv_rank=4)), seed).tensors() for seed in (1, 1, 2)
+        Network.create("sd1", components, targets(TARGETS, LoraOptions(conv_rank=4)), seed).tensors() for seed in (1, 1, 2)
     )
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert any(not torch.equal(one[name], other[name]) for name in one)
@@ -102,7 +102,7 @@ def test_tensors_of_two_algorithms_in_one_module_are_refused(components: dict[st
 
 def test_a_layer_that_an_algorithm_cannot_adapt_is_named(components: dict[str, nn.Module]) -> None:
     with pytest.raises(ConfigError) as caught:
-        Network.create(components, targets({"unet": ["mid_block.norm"]}, LoraOptions()), seed=0)
+        Network.create("sd1", components, targets({"unet": ["mid_block.norm"]}, LoraOptions()), seed=0)
     assert caught.value.code == "config.layer" and "mid_block.norm" in str(caught.value)
 
 
@@ -121,5 +121,5 @@ def test_broken_files_say_how(components: dict[str, nn.Module], tmp_path: Path, 
     save_file(pair("lora_unet_mid_block_to_q"), path)
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(EngineError) as caught:
-        Network.from_file(read_adapter(path), components)
+        Network.from_file(read_adapter(path), components, "sd1")
     assert caught.value.code == code and "x.safetensors" in caught.value.what

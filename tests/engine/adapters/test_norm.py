@@ -50,6 +50,6 @@ def test_train_norms_adds_them_to_any_algorithm(kind: str) -> None:
     model = nn.ModuleDict({"mid_block": nn.ModuleDict({"to_q": nn.Linear(6, 6), "norm": norm_of(kind)})})
     layers = {"unet": [Layer("mid_block.to_q", "attention"), Layer("mid_block.norm", "norm")]}
     for train_norms in (False, True):
-        network = Network.create({"unet": model}, choose(layers, LoraOptions(train_norms=train_norms)), seed=0)
+        network = Network.create("sd1", {"unet": model}, choose(layers, LoraOptions(train_norms=train_norms)), seed=0)
         names = {name for name, adapter in network.adapters.items() if isinstance(adapter, Norm)}
         assert names == ({"lora_unet_mid_block_norm"} if train_norms else set())

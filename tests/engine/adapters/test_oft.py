@@ -74,7 +74,7 @@ def test_files_of_kohyas_oft_are_read(kind: str, alpha: float, tmp_path: Path) -
         {"oft_unet_mid_block.oft_blocks": blocks, "oft_unet_mid_block.alpha": torch.tensor(alpha).half()},
         tmp_path / "x.safetensors",
     )
-    network = Network.from_file(read_adapter(tmp_path / "x.safetensors"), {"unet": model})
+    network = Network.from_file(read_adapter(tmp_path / "x.safetensors"), {"unet": model}, "sd1")
     weight = kohya_weight(layer.weight, blocks.float(), float(torch.tensor(alpha).half()))
     wanted = torch.func.functional_call(layer, {"weight": weight}, (x,))
     assert not torch.allclose(layer(x), wanted, atol=1e-4)

@@ -44,7 +44,7 @@ def inputs() -> torch.Tensor:
 def test_every_algorithm_trains_on_a_quantised_base(case: str, how: str) -> None:
     model, x = model_of(how), inputs()
     plain, stored = model(x), model.mid_block.weight.clone()
-    network = Network.create({"unet": model}, targets({"unet": ["mid_block"]}, CASES[case]), seed=0)
+    network = Network.create("sd1", {"unet": model}, targets({"unet": ["mid_block"]}, CASES[case]), seed=0)
     network.insert({"unet": model})
     began = model(x)
     assert torch.allclose(began, plain, atol=1e-5) if case in ROUNDED else torch.equal(began, plain)
@@ -68,7 +68,7 @@ def test_every_algorithm_trains_on_a_quantised_base(case: str, how: str) -> None
 def test_the_change_is_that_of_the_dequantised_weight(case: str, how: str) -> None:
     model, x = model_of(how), inputs()
     plain = model(x)
-    network = Network.create({"unet": model}, targets({"unet": ["mid_block"]}, CASES[case]), seed=0).eval()
+    network = Network.create("sd1", {"unet": model}, targets({"unet": ["mid_block"]}, CASES[case]), seed=0).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)) * 0.1)

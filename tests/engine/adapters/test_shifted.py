@@ -52,7 +52,7 @@ def test_what_it_began_as_is_part_of_the_training_state() -> None:
     """A run that goes on has other initial values, but for what it takes from the state."""
     model = nn.Sequential(layer_of("linear"))
     chosen = targets({"unet": ["0"]}, LoraOptions(rank=3, initial="pissa"))
-    interrupted, resumed = (Network.create({"unet": model}, chosen, seed) for seed in (1, 2))
+    interrupted, resumed = (Network.create("sd1", {"unet": model}, chosen, seed) for seed in (1, 2))
     randomised(interrupted)
     with torch.no_grad():
         for name, tensor in resumed.eval().training_state().items():

@@ -51,7 +51,7 @@ def network_of(model: nn.Module, *options: LayerOptions, share: bool = True) -> 
         )
         for i, path in enumerate(paths)
     ]
-    network = Network.create({"unet": model}, {"unet": targets}, seed=0).train()
+    network = Network.create("sd1", {"unet": model}, {"unet": targets}, seed=0).train()
     generator = torch.Generator().manual_seed(1)
     for parameter in network.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator) * 0.1

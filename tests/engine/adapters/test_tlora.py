@@ -141,7 +141,7 @@ def test_values_are_distributed_as_those_of_a_random_matrix(rows: int, columns: 
 
 def test_a_rank_that_the_weight_does_not_have_is_refused() -> None:
     with pytest.raises(ConfigError, match="rank 5 is more than a weight of 4 x 6 has"):
-        Network.create({"unet": nn.Sequential(nn.Linear(6, 4))}, targets({"unet": ["0"]}, TloraOptions(rank=5)), seed=0)
+        Network.create("sd1", {"unet": nn.Sequential(nn.Linear(6, 4))}, targets({"unet": ["0"]}, TloraOptions(rank=5)), seed=0)
 
 
 @pytest.mark.parametrize("options", [{"rank": 2, "min_rank": 3}, {"rank": 8, "conv_rank": 2, "min_rank": 4}])

@@ -61,7 +61,7 @@ def test_layers_of_a_shape_share_their_random_factors_wherever_they_go() -> None
 def test_random_factors_come_from_the_seed_and_are_not_in_the_state() -> None:
     model = nn.Sequential(nn.Linear(6, 12), nn.Linear(12, 6), nn.Linear(6, 12))
     chosen = targets({"unet": ["0", "1", "2"]}, VeraOptions(rank=3))
-    network, again, other = (Network.create({"unet": model}, chosen, seed) for seed in (5, 5, 6))
+    network, again, other = (Network.create("sd1", {"unet": model}, chosen, seed) for seed in (5, 5, 6))
     assert sum(tensor.numel() for tensor in network.training_state().values()) == 3 * 3 + 12 + 6 + 12
     first, same, different = (next(iter(each.adapters.values())).frozen[0] for each in (network, again, other))
     assert torch.equal(first, same) and not torch.equal(first, different)

@@ -138,7 +138,7 @@ def test_attention_layers_tell_heads_and_shared_inputs(public) -> None:
 @pytest.mark.parametrize(("conv_rank", "total"), [(0, 264), (4, 350)])
 def test_counts_of_a_whole_network(public, conv_rank: int, total: int) -> None:
     targets = chosen(public, rank=2, conv_rank=conv_rank, train_text_encoder=True)
-    network = Network.create(public, targets, seed=0)
+    network = Network.create("sd1", public, targets, seed=0)
     assert network.counts() == {"text_encoder": 72, "unet": total - 72}
     tensors = network.tensors()
     assert len(tensors) == 3 * total
@@ -244,7 +244,7 @@ def test_the_file_may_be_written_over_while_the_model_is_loaded(tmp_path: Path) 
 
 def perturbed(model, options: LoraOptions, seed: int = 0) -> Network:
     """A network as training leaves it: every factor away from zero."""
-    network = Network.create(model.components, model.targets(options), seed)
+    network = Network.create(model.facts.family, model.components, model.targets(options), seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -312,7 +312,7 @@ def test_what_diffusers_and_peft_save_gives_the_same_picture_here(model, folder:
         saved[f"{name}_lora_layers"] = get_peft_model_state_dict(part)
         saved[f"{name}_lora_adapter_metadata"] = config.to_dict()
     StableDiffusionPipeline.save_lora_weights(tmp_path, **saved)
-    network = Network.from_file(read_adapter(tmp_path / "pytorch_lora_weights.safetensors"), model.components)
+    network = Network.from_file(read_adapter(tmp_path / "pytorch_lora_weights.safetensors"), model.components, "sd1")
     adapted = sum(bool(re.fullmatch(targets, path)) for part, targets in wanted.items() for path in layer_paths_below(part))
     assert network.match.matched == network.match.total == adapted
     ours, text, against = our_picture(model, network.eval())

@@ -86,7 +86,7 @@ def test_what_diffusers_saves(tmp_path: Path, unet: UNet2DConditionModel, rslora
     for name, parts in file.modules.items():
         assert parts["alpha"].item() == (8 if name.endswith("to_out.0") else 2) * factor
     modules = {"unet": [name for name, _ in unet.named_modules()]}
-    assert not NameIndex(modules).match(file.modules)[1]
+    assert not NameIndex("sd1", modules).match(file.modules)[1]
 
 
 def test_what_peft_saves(tmp_path: Path, unet: UNet2DConditionModel) -> None:
@@ -94,7 +94,7 @@ def test_what_peft_saves(tmp_path: Path, unet: UNet2DConditionModel) -> None:
     model.save_pretrained(tmp_path)
     file = read_adapter(tmp_path / "adapter_model.safetensors")
     names = [name for name, _ in unet.named_modules()]
-    found, missing = NameIndex({"unet": names}).match(file.modules)
+    found, missing = NameIndex("sd1", {"unet": names}).match(file.modules)
     assert len(found) == sum(name.endswith(("to_k", "conv1")) for name in names) and not missing
     for parts in file.modules.values():
         assert parts["alpha"].item() == 16
@@ -154,7 +154,7 @@ def test_files_of_other_families_are_read_and_match_nothing(tmp_path: Path, unet
     assert set(read_adapter(path).modules) == set(FOREIGN[program])
     assert sum(describe(path).modules.values()) == 2
     with pytest.raises(AdapterError) as caught:
-        Network.from_file(read_adapter(path), {"unet": unet})
+        Network.from_file(read_adapter(path), {"unet": unet}, "sd1")
     assert caught.value.code == "adapter.no_match" and caught.value.values["total"] == 2
 
 
@@ -193,7 +193,7 @@ def test_a_hostile_adapter_is_refused_and_leaves_the_base_alone(tmp_path: Path, 
     before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
     started = time.process_time()
     with pytest.raises(AdapterError) as caught:
-        Network.from_file(read_adapter(path), {"unet": unet})
+        Network.from_file(read_adapter(path), {"unet": unet}, "sd1")
     assert time.process_time() - started < 3 and path.name in caught.value.what
     assert all(torch.equal(tensor, before[name]) for name, tensor in unet.state_dict().items())
     assert not any("forward" in vars(layer) for layer in unet.modules())
@@ -204,7 +204,7 @@ def test_mixed_number_formats_are_fine(tmp_path: Path, unet: UNet2DConditionMode
         "lora_down.weight": torch.ones(2, 8).bfloat16(), "lora_up.weight": torch.ones(8, 2).to(torch.float8_e4m3fn),
         "alpha": torch.tensor(2, dtype=torch.int64),
     })  # fmt: skip
-    network = Network.from_file(read_adapter(write(tmp_path / "x.safetensors", tensors)), {"unet": unet})
+    network = Network.from_file(read_adapter(write(tmp_path / "x.safetensors", tensors)), {"unet": unet}, "sd1")
     assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
 
 

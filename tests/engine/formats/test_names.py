@@ -64,7 +64,7 @@ def test_both_levels_of_the_text_encoder_get_one_name() -> None:
     assert disk_names("text_encoder", [path]) == {path: expected}
     assert disk_names("text_encoder", [f"text_model.{path}"]) == {f"text_model.{path}": expected}
     for own in (path, f"text_model.{path}"):
-        assert NameIndex({"text_encoder": [own]}).find(expected) == ModuleRef("text_encoder", own)
+        assert NameIndex("sd1", {"text_encoder": [own]}).find(expected) == ModuleRef("text_encoder", own)
 
 
 LDM_NAMES = {
@@ -99,7 +99,7 @@ def test_original_names_lead_back(sd15: dict[str, list[str]]) -> None:
 
 
 def test_every_written_name_is_found_again(sd15: dict[str, list[str]]) -> None:
-    index = NameIndex(sd15)
+    index = NameIndex("sd1", sd15)
     for component, paths in sd15.items():
         for path, name in disk_names(component, paths).items():
             assert index.find(name) == ModuleRef(component, path)
@@ -133,13 +133,13 @@ QUERY = "encoder.layers.0.self_attn.q_proj"
     ],
 )
 def test_other_spellings_are_read(sd15: dict[str, list[str]], name: str, component: str, path: str) -> None:
-    assert NameIndex(sd15).find(name) == ModuleRef(component, path)
+    assert NameIndex("sd1", sd15).find(name) == ModuleRef(component, path)
 
 
 def test_names_of_other_models_are_not_found(sd15: dict[str, list[str]]) -> None:
     good = "lora_unet_mid_block_attentions_0_proj_in"
     foreign = ["lora_unet_double_blocks_0_img_attn_qkv", "lora_te2_text_model_encoder_layers_0_mlp_fc1", "", "unet."]
-    found, missing = NameIndex(sd15).match([good, *foreign])
+    found, missing = NameIndex("sd1", sd15).match([good, *foreign])
     assert list(found) == [good] and missing == foreign
 
 

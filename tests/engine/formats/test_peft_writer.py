@@ -43,7 +43,7 @@ def parts() -> dict:
 
 def network_of(parts: dict, options: LayerOptions) -> Network:
     layers = {"unet": unet_layers(parts["unet"]), "text_encoder": text_layers(parts["text_encoder"])}
-    return randomised(Network.create(components(parts), choose(layers, options), seed=3), 0.1)
+    return randomised(Network.create("sd1", components(parts), choose(layers, options), seed=3), 0.1)
 
 
 def components(parts: dict) -> dict[str, nn.Module]:
@@ -88,7 +88,7 @@ def test_it_reads_back_bit_for_bit(tmp_path: Path, parts: dict, case: str) -> No
     network = network_of(parts, CASES[case])
     file = read_back(tmp_path / "x.safetensors", network, "peft")
     assert file.format == "peft"
-    again = Network.from_file(file, components(parts))
+    again = Network.from_file(file, components(parts), "sd1")
     assert again.refs == network.refs and not again.match.unmatched
     wanted, found = network.tensors(), again.tensors()
     assert wanted.keys() == found.keys() == kohya_tensors(file.modules).keys()
@@ -155,7 +155,7 @@ def test_peft_reads_our_loha_and_lokr(case: str) -> None:
     config, options = PEFT_CASES[case]
     block = Block()
     chosen = targets({"unet": ["mid_block.proj_in", "mid_block.conv1"]}, options)
-    network = randomised(Network.create({"unet": block}, chosen, seed=1))
+    network = randomised(Network.create("sd1", {"unet": block}, chosen, seed=1))
     network.insert({"unet": block})
     ours = through(block)
     network.remove()
@@ -182,7 +182,7 @@ def test_peft_s_loha_and_lokr_are_read(tmp_path: Path, case: str) -> None:
     theirs = through(model)
     model.save_pretrained(tmp_path)
     block = model.unload()
-    network = Network.from_file(read_adapter(tmp_path / "adapter_model.safetensors"), {"unet": block})
+    network = Network.from_file(read_adapter(tmp_path / "adapter_model.safetensors"), {"unet": block}, "sd1")
     assert network.match.matched == network.match.total == 2
     network.eval().insert({"unet": block})
     torch.testing.assert_close(through(block), theirs, rtol=1e-5, atol=1e-5)

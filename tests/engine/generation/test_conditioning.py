@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from engine.errors import ConfigError
-from engine.generation.conditioning import Conditioning, encode_chunks, final_norm, weight_tokens
+from engine.generation.conditioning import ClipConditioning, encode_chunks, final_norm, weight_tokens
 from engine.starter.architecture import make_text_encoder, make_tokenizer
 
 
@@ -17,7 +17,7 @@ def parts():
 
 @pytest.fixture(scope="module")
 def conditioning(parts):
-    return Conditioning(*parts)
+    return ClipConditioning(*parts)
 
 
 def test_without_weights_it_is_the_encoder_output_exactly(parts, conditioning):
@@ -26,33 +26,33 @@ def test_without_weights_it_is_the_encoder_output_exactly(parts, conditioning):
         ids = tokenizer(text, padding="max_length", max_length=77, return_tensors="pt").input_ids
         with torch.no_grad():
             plain = encoder(ids).last_hidden_state
-        assert torch.equal(conditioning.encode([text])[text], plain)
+        assert torch.equal(conditioning.encode([text])[text]["text"], plain)
 
 
 def test_two_chunks_are_the_encodings_of_each_side_by_side(conditioning):
-    both = conditioning.encode(["a red cat BREAK a dog"])["a red cat BREAK a dog"]
-    apart = conditioning.encode(["a red cat", "a dog"])
+    both = conditioning.encode(["a red cat BREAK a dog"])["a red cat BREAK a dog"]["text"]
+    apart = {text: each["text"] for text, each in conditioning.encode(["a red cat", "a dog"]).items()}
     assert torch.equal(both, torch.cat([apart["a red cat"], apart["a dog"]], dim=1))
     assert both.shape == (1, 154, 128)
 
 
 def test_shorter_texts_are_filled_with_empty_chunks(conditioning):
     long = "a cat " * 60
-    encoded = conditioning.encode(["a cat", long])
+    encoded = {text: each["text"] for text, each in conditioning.encode(["a cat", long]).items()}
     assert encoded["a cat"].shape == encoded[long].shape == (1, 154, 128)
-    assert torch.equal(encoded["a cat"][:, 77:], conditioning.encode([""])[""])
+    assert torch.equal(encoded["a cat"][:, 77:], conditioning.encode([""])[""]["text"])
 
 
 def test_an_encoding_does_not_depend_on_what_else_is_encoded(conditioning):
-    alone = conditioning.encode(["a red cat"])["a red cat"]
-    assert torch.equal(alone, conditioning.encode(["a dog", "a red cat", "grass"])["a red cat"])
+    alone = conditioning.encode(["a red cat"])["a red cat"]["text"]
+    assert torch.equal(alone, conditioning.encode(["a dog", "a red cat", "grass"])["a red cat"]["text"])
 
 
 def test_each_distinct_text_runs_through_the_encoder_once(parts):
     tokenizer, encoder = parts
     calls = []
     hook = encoder.register_forward_hook(lambda *_: calls.append(1))
-    Conditioning(tokenizer, encoder).encode(["a cat", "a dog", "a cat", "a dog BREAK a cat"])
+    ClipConditioning(tokenizer, encoder).encode(["a cat", "a dog", "a cat", "a dog BREAK a cat"])
     hook.remove()
     assert len(calls) == 3  # a cat, a dog, and one empty chunk to fill up
 
@@ -93,9 +93,9 @@ def test_no_norm_multiplies_and_nothing_more(parts, conditioning):
 
 
 def test_without_emphasis_brackets_are_text(parts):
-    tokens = Conditioning(*parts, emphasis="none").chunk("(red:1.5)")[0]
+    tokens = ClipConditioning(*parts, emphasis="none").chunk("(red:1.5)")[0]
     assert set(tokens.weights) == {1.0}
-    assert tokens.used > Conditioning(*parts).chunk("(red:1.5)")[0].used
+    assert tokens.used > ClipConditioning(*parts).chunk("(red:1.5)")[0].used
 
 
 def test_a_mean_of_zero_leaves_finite_numbers():

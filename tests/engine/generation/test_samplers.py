@@ -5,7 +5,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, PNDMScheduler
 
-from engine.config.choices import SAMPLER_NAMES
+from engine.config.choices import SAMPLER_NAMES, SAMPLERS_FOR
 from engine.errors import ConfigError
 from engine.generation.samplers import SAMPLERS, make_scheduler, noise, sampler_name, take_step
 from engine.starter.architecture import make_scheduler as starter_scheduler
@@ -50,7 +50,8 @@ def sample(name, config, model, shape, seeds, steps):
 
 
 def test_the_table_has_exactly_the_names_the_page_offers():
-    assert tuple(SAMPLERS) == SAMPLER_NAMES
+    assert ("Automatic", *SAMPLERS) == SAMPLER_NAMES
+    assert tuple(SAMPLERS) == SAMPLERS_FOR["epsilon"] == SAMPLERS_FOR["v_prediction"]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_an_unknown_sampler_lists_the_nearest():
         sampler_name("Euler a", "Karras")
 
 
-@pytest.mark.parametrize("name", SAMPLER_NAMES)
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_the_models_own_settings_are_kept(name):
     config = make_scheduler(name, CONFIGS["v trailing"]).config
     for key in (
@@ -106,14 +107,14 @@ def test_a_sampler_that_lacks_zero_terminal_snr_is_refused():
 
 
 def test_long_runs_start_from_the_noisiest_steps():
-    for name in SAMPLER_NAMES:
+    for name in SAMPLERS:
         scheduler = make_scheduler(name, CONFIGS["epsilon leading"])
         scheduler.set_timesteps(150)
         assert scheduler.timesteps[0] > 890
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-@pytest.mark.parametrize("name", SAMPLER_NAMES)
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_gaussian_latents_come_out_with_their_mean_and_spread(name, config):
     model = gaussian_model(CONFIGS[config]["prediction_type"])
     latents = sample(name, CONFIGS[config], model, (4, 64, 64), [1, 2], steps=100)
@@ -122,7 +123,7 @@ def test_gaussian_latents_come_out_with_their_mean_and_spread(name, config):
     assert latents.std().item() == pytest.approx(SPREAD, abs=FIRST_ORDER.get(name, 0.012))
 
 
-@pytest.mark.parametrize("name", SAMPLER_NAMES)
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_a_batch_of_three_is_three_single_pictures(name):
     config, model = CONFIGS["v trailing"], gaussian_model("v_prediction")
     together = sample(name, config, model, (4, 16, 16), [7, 8, 9], steps=8)

@@ -56,7 +56,7 @@ def model_in(studio: Studio):
 
 def network(studio: Studio, seed: int, options: LoraOptions = OPTIONS) -> Network:
     model = model_in(studio)
-    made = Network.create(model.components, model.targets(options), seed)
+    made = Network.create(model.facts.family, model.components, model.targets(options), seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in made.parameters():

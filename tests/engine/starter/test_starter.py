@@ -39,8 +39,8 @@ def test_it_is_small_and_an_ordinary_stable_diffusion(starter):
 
 @pytest.mark.parametrize("prompt", ["a red cat", "赤い猫、夕焼け", "🦊 ñandú", "﷽", "x" * 300, ""])
 def test_any_prompt_can_be_read(starter, prompt):
-    tokens = starter.tokenizer(prompt).input_ids
-    words = [token for token in tokens if token not in (starter.tokenizer.bos_token_id, starter.tokenizer.eos_token_id)]
+    tokens = starter.tokenizers["text_encoder"](prompt).input_ids
+    words = [token for token in tokens if token not in (starter.tokenizers["text_encoder"].bos_token_id, starter.tokenizers["text_encoder"].eos_token_id)]
     assert bool(words) == bool(prompt)
 
 
@@ -72,7 +72,7 @@ def mascot_lora(workspace) -> Path:
 def loss_ratio(starter, file: Path) -> float:
     """Held-out mascot loss with the LoRA over the base's; the starter is left as it was."""
     base, merger = held_out_loss(starter, draws=2), Merger(starter.components)
-    merger.apply([Applied(Network.from_file(read_adapter(file), starter.components), 1.0, 1.0, (file,))])
+    merger.apply([Applied(Network.from_file(read_adapter(file), starter.components, "sd1"), 1.0, 1.0, (file,))])
     ratio = held_out_loss(starter, draws=2) / base
     merger.restore()
     assert held_out_loss(starter, draws=2) == base
@@ -89,7 +89,7 @@ def test_a_lora_learns_the_mascot_and_a_lora_of_another_does_not(starter, worksp
 def test_the_lora_gives_the_same_picture_in_diffusers(starter, mascot_lora):
     """Same latents, scheduler and embeddings, float32: within 1e-4 of ours."""
     request = GenerateConfig(prompt=f"{TRIGGER} on the beach", steps=10, guidance_scale=3.5, sampler="DDIM")
-    network = Network.from_file(read_adapter(mascot_lora), starter.components)
+    network = Network.from_file(read_adapter(mascot_lora), starter.components, "sd1")
     merger = Merger(starter.components)
     merger.apply([Applied(network, 1.0, 1.0, (mascot_lora,))])
     ours = make_pictures(starter, request.prompt, "", request, [7])[0]
@@ -102,7 +102,7 @@ def test_the_lora_gives_the_same_picture_in_diffusers(starter, mascot_lora):
     words = starter.conditioning(1).encode([request.prompt, ""])
     latents, _ = noise(starter.latent_shape(64, 64), [7])
     picture = theirs(
-        prompt_embeds=words[request.prompt], negative_prompt_embeds=words[""], latents=latents, num_inference_steps=10,
+        prompt_embeds=words[request.prompt]["text"], negative_prompt_embeds=words[""]["text"], latents=latents, num_inference_steps=10,
         guidance_scale=3.5, width=64, height=64, output_type="np",
     ).images[0]  # fmt: skip
     assert abs(torch.from_numpy(picture).permute(2, 0, 1) - ours).max() <= 1e-4

@@ -62,7 +62,7 @@ def make_lora(workspace: Workspace, model: Family) -> MakeLora:
         **metadata: str,
     ) -> Path:
         options = options or LoraOptions(rank=3, alpha=2, targets="attention", train_text_encoder=True)
-        network = Network.create(model.components, choose(model.layers(), options), seed)
+        network = Network.create("sd1", model.components, choose(model.layers(), options), seed)
         randomise(network, seed, size)
         tensors = {
             key: tensor.detach() if key.endswith("alpha") else tensor.detach().to(dtype)
@@ -95,7 +95,7 @@ def use(workspace: Workspace) -> Use:
 
 def deltas(path: Path, model: Family) -> dict[str, Tensor]:
     """What a file changes in the model: `module.tensor` -> difference."""
-    network = Network.from_file(read_adapter(path), model.components).eval()
+    network = Network.from_file(read_adapter(path), model.components, "sd1").eval()
     with torch.no_grad():
         return {
             f"{name}.{tensor}": delta.detach()
@@ -114,7 +114,7 @@ def predicted(model: Family, networks: list[tuple[Path, float]]) -> Tensor:
     """What the model predicts with adapters applied; it is left as it was."""
     merger = Merger(model.components)
     merger.apply([
-        Applied(Network.from_file(read_adapter(path), model.components), weight, weight, (str(path),)) for path, weight in networks
+        Applied(Network.from_file(read_adapter(path), model.components, "sd1"), weight, weight, (str(path),)) for path, weight in networks
     ])  # fmt: skip
     with torch.no_grad():
         latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))

@@ -33,7 +33,7 @@ def test_the_error_told_is_the_error_made(use: Use, model: Family, workspace: Wo
     report = use("extract", model="folder", tuned="other", rank=8, conv_rank=4)
     found = deltas(workspace.loras / "made.safetensors", model)
     other = load_model(models / "other.safetensors", torch.device("cpu"), torch.float32)
-    refs = Network.from_file(read_adapter(workspace.loras / "made.safetensors"), model.components).refs
+    refs = Network.from_file(read_adapter(workspace.loras / "made.safetensors"), model.components, "sd1").refs
     errors, squares = [], 0.0
     for name, ref in refs.items():
         exact = (

@@ -39,7 +39,7 @@ def test_a_stopped_run_ends_in_the_same_bits(workspace: Workspace, tmp_path: Pat
     assert [event.step for event in again.of(Resumed)] == [2]
     assert again.payload == whole.payload
     file = read_adapter(whole.file)
-    loaded = Network.from_file(file, whole.trainer.model.components)
+    loaded = Network.from_file(file, whole.trainer.model.components, "sd1")
     (started,) = whole.of(Started)
     assert loaded.match.matched == loaded.match.total == sum(started.modules.values())
     said = whole.trainer.ahead.trained
@@ -68,7 +68,7 @@ def test_different_algorithms_in_one_run(workspace: Workspace, tmp_path: Path) -
     assert all(kind == "lokr" for name, kind in kinds.items() if "_ff_" in name and "mid_block" not in name)
     assert not any(name.endswith("attn1_to_q") and "mid_block" not in name for name in kinds)
     assert {t["lora_down.weight"].shape[0] for name, t in file.modules.items() if "mid_block" in name} == {5}
-    loaded = Network.from_file(file, made.trainer.model.components)
+    loaded = Network.from_file(file, made.trainer.model.components, "sd1")
     assert loaded.match.matched == loaded.match.total == len(kinds)
 
 

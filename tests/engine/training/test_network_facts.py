@@ -22,7 +22,7 @@ def block() -> nn.ModuleDict:
 
 def facts_of(options: LayerOptions, *paths: str) -> dict:
     chosen = targets({"unet": [f"mid_block.{path}" for path in paths or ("to_q", "conv1")]}, options)
-    return network_facts(options, Network.create({"unet": block()}, chosen, seed=0).tensors())
+    return network_facts(options, Network.create("sd1", {"unet": block()}, chosen, seed=0).tensors())
 
 
 LYCORIS = {
@@ -84,7 +84,7 @@ def test_every_kind_of_options_is_known() -> None:
 
 def test_ranks_are_those_of_the_file() -> None:
     options = LoraOptions(rank=4, alpha=2)
-    tensors = Network.create({"unet": block()}, targets({"unet": ["mid_block.to_q"]}, options), seed=0).tensors()
+    tensors = Network.create("sd1", {"unet": block()}, targets({"unet": ["mid_block.to_q"]}, options), seed=0).tensors()
     wider = {"lora_down.weight": torch.ones(8, 3), "lora_up.weight": torch.ones(3, 8), "alpha": torch.tensor(3.0)}
     wider = {f"lora_unet_x.{suffix}": tensor for suffix, tensor in wider.items()}
     assert network_facts(options, tensors)["network_dim"] == 4
@@ -95,6 +95,6 @@ def test_ranks_are_those_of_the_file() -> None:
 
 def test_normalisation_layers_make_it_a_lycoris_file() -> None:
     options = LoraOptions(rank=4, train_norms=True)
-    tensors = Network.create({"unet": block()}, targets({"unet": ["mid_block.to_q"]}, options), seed=0).tensors()
+    tensors = Network.create("sd1", {"unet": block()}, targets({"unet": ["mid_block.to_q"]}, options), seed=0).tensors()
     facts = network_facts(options, tensors | {"lora_unet_mid_block_norm.w_norm": torch.zeros(12)})
     assert facts["network_module"] == "lycoris.kohya" and facts["network_args"]["train_norm"] == "True"

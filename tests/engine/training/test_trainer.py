@@ -15,7 +15,7 @@ from engine.adapters.network import Network
 from engine.config.train import TrainConfig
 from engine.errors import ConfigError, DatasetError, EngineError
 from engine.families import load_model
-from engine.families.base import Family
+from engine.families.base import Family, Placing
 from engine.training.batches import Batch
 from engine.training.events import Checkpoint, Done, Event, Phase, Sample, Started, Step, Warned
 from engine.training.optimization import Optimization
@@ -153,11 +153,11 @@ def test_only_what_is_asked_for_is_trained(workspace: Workspace, folder: Path, u
 def denoising_loss(trainer: Trainer) -> float:
     """Mean over eight noise levels on the first picture, with whatever is in the model, by other code than the trainer's."""
     model, generator = trainer.model, torch.Generator().manual_seed(0)
-    latents = trainer.data.step_batches(1)[0].latents[:1].expand(8, -1, -1, -1)
+    latents = trainer.data.step_batches(1)[0].encoded[:1].expand(8, -1, -1, -1)
     noise, timesteps = torch.randn(latents.shape, generator=generator), torch.linspace(50, 950, 8).long()
     scheduler = DDPMScheduler.from_config(model.scheduler_config)
     noisy = scheduler.add_noise(latents, noise, timesteps)  # type: ignore[union-attr]
-    target = noise if model.prediction_type == "epsilon" else scheduler.get_velocity(latents, noise, timesteps)  # type: ignore[union-attr]
+    target = noise if model.prediction == "epsilon" else scheduler.get_velocity(latents, noise, timesteps)  # type: ignore[union-attr]
     with torch.no_grad():
         prediction = model.predict(noisy, timesteps, trainer.data.encode(["mofumo, a red cat, on a blue chair, number 0"] * 8))
     return (prediction - target).pow(2).mean().item()
@@ -183,7 +183,7 @@ def test_it_learns_its_one_picture(workspace: Workspace, folder: Path, model: st
 
 def stepped(model: Family, config: TrainConfig, sizes: list[int], checkpointing: bool = False) -> list[tuple[float, float]]:
     """(loss, gradient norm) of three steps over the same two pictures, cut into batches of these sizes."""
-    network = Network.create(model.components, model.targets(config.adapter), 0).to(model.dtype)
+    network = Network.create("sd1", model.components, model.targets(config.adapter), 0).to(model.dtype)
     optimization = Optimization(config.training, model, network, torch.float32, 3)
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     parts = zip(
@@ -191,7 +191,7 @@ def stepped(model: Family, config: TrainConfig, sizes: list[int], checkpointing:
         (["a red cat"], ["a green house"]) if len(sizes) == 2 else (["a red cat", "a green house"],),
         strict=True,
     )
-    batches = [Batch(part, captions) for part, captions in parts]
+    batches = [Batch(part, [Placing((64, 64), (0, 0), (64, 64))] * len(part), captions) for part, captions in parts]
     unet = model.components["unet"]
     if checkpointing:
         unet.enable_gradient_checkpointing()  # type: ignore[operator]

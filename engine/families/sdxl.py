@@ -1,0 +1,43 @@
+"""SDXL and its offspring: a larger U-Net, two text encoders, and the sizes of the picture told beside them (Podell et al. 2023).
+
+Clip skip means nothing here: the layer that SDXL was trained on is the last but one, which AUTOMATIC1111's and Kohya's clip skip
+leave alone too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from engine.families.base import Conditions, Placing
+from engine.families.inpainting import Inpainting
+from engine.generation.clip_pair import ClipPair, encode_pair
+
+ENCODERS = ("text_encoder", "text_encoder_2")
+
+
+class StableDiffusionXL(Inpainting):
+    def conditioning(self, clip_skip: int) -> ClipPair:
+        return ClipPair([self.tokenizers[name] for name in ENCODERS], [self.parts[name] for name in ENCODERS])
+
+    def encode_tokens(self, captions: Sequence[str], clip_skip: int) -> Conditions:
+        # Plain words cut at one chunk: a caption is no prompt, brackets in it are brackets.
+        encoders, tokens = [self.parts[name] for name in ENCODERS], []
+        for name, encoder in zip(ENCODERS, encoders, strict=True):
+            tokenizer = self.tokenizers[name]
+            length = tokenizer.model_max_length
+            made = tokenizer(list(captions), padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+            tokens.append(made.input_ids.to(encoder.device))
+        return encode_pair(tokens, encoders)
+
+    def picture_conditions(self, placings: Sequence[Placing]) -> Conditions:
+        """ "sizes" (B, 6), px: height and width of the original, top and left of the cut, height and width of the frame."""
+        rows = [[*each.original[::-1], *each.corner[::-1], *each.frame[::-1]] for each in placings]
+        return {"sizes": torch.tensor(rows, dtype=torch.float32, device=self.device)}
+
+    def predict(self, latents: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
+        added = {"text_embeds": conditions["pooled"].to(self.dtype), "time_ids": conditions["sizes"]}
+        text = conditions["text"].to(self.dtype)
+        return self.denoiser(self.unet_input(latents, conditions), timesteps, text, added_cond_kwargs=added).sample

@@ -1,0 +1,108 @@
+"""Models of real size without their numbers, and what PyTorch itself says of their memory: every tensor is a fake one.
+
+What autograd keeps, and the most that is alive at once, are counted in the storages that PyTorch makes and lets go of. Autocast
+is the CPU's, with normalisation in float32 on top where CUDA's is wanted.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+IN_FLOAT32 = ("layer_norm", "group_norm", "rms_norm", "interpolate")
+"""What autocast on CUDA makes in float32, and the CPU's does not."""
+
+
+@contextmanager
+def cuda_norms() -> Iterator[None]:
+    """Inside, the functions of `torch.nn.functional` do as autocast on CUDA would have them do."""
+    plain = {name: getattr(F, name) for name in IN_FLOAT32}
+    for name, function in plain.items():
+        setattr(F, name, _in_float32(function))
+    try:
+        yield
+    finally:
+        for name, function in plain.items():
+            setattr(F, name, function)
+
+
+def _in_float32(function: Any) -> Any:
+    def wide(*args: Any, **kwargs: Any) -> Any:
+        return function(*map(_float32, args), **{name: _float32(each) for name, each in kwargs.items()})
+
+    return wide
+
+
+def _float32(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+class Watch(TorchDispatchMode):
+    """Counts the bytes of storages made and not let go of.
+
+    Attributes:
+        live, peak: bytes now, and the most there were at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self._known: dict[int, Any] = {}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(tensor, Tensor):
+                self._see(tensor.untyped_storage())
+        return made
+
+    def _see(self, storage: Any) -> None:
+        key = storage._cdata
+        if key in self._known:
+            return
+        size = storage.nbytes()
+        self._known[key] = weakref.finalize(storage, self._gone, key, size)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+
+    def _gone(self, key: int, size: int) -> None:
+        del self._known[key]
+        self.live -= size
+
+    def know(self, *modules: nn.Module) -> None:
+        """Do not count what these hold."""
+        for module in modules:
+            for tensor in (*module.parameters(), *module.buffers()):
+                self._known[tensor.untyped_storage()._cdata] = tensor
+
+
+def kept(run: Callable[[], Tensor], *frozen: nn.Module) -> tuple[int, Tensor]:
+    """Bytes that autograd keeps of a forward pass beside the weights of `frozen`, and what came out."""
+    ours = {tensor.untyped_storage()._cdata for module in frozen for tensor in (*module.parameters(), *module.buffers())}
+    storages: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        key = tensor.untyped_storage()._cdata
+        if key not in ours:
+            storages[key] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        out = run()
+    return sum(tensor.untyped_storage().nbytes() for tensor in storages.values()), out
+
+
+@contextmanager
+def unreal(compute: torch.dtype = torch.float32, cuda: bool = False) -> Iterator[None]:
+    """Inside, tensors have no numbers; autocast to `compute`, with CUDA's rules if asked."""
+    half = torch.autocast("cpu", compute) if compute != torch.float32 else nullcontext()
+    with FakeTensorMode(), half, cuda_norms() if cuda else nullcontext():
+        yield
