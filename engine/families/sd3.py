@@ -83,4 +83,6 @@ class Sd3Conditioning:
             text -> {"text": (1, 77 * n + T5_LENGTH, D), "pooled": (1, P)}, the same n for all. CLIP reads texts of any length.
         """
         clips = self.clips.encode(texts)
-        return {text: self.model.joined(clip, self.t5_text.encode(text) if self.t5_text else None) for text, clip in clips.items()}
+        return {
+            text: self.model.joined(clip, self.t5_text.encode(text) if self.t5_text else None) for text, clip in clips.items()
+        }

@@ -164,11 +164,16 @@ class Sketch:
         return y
 
     def conv(self, path: str, x: Value, outputs: int, kernel: int = 3, rows: int = 0, bias: bool = True) -> Value:
-        """Args:
-        rows: positions of what comes out, where they are not those of x.
+        """Unlike a Linear, a convolution keeps its input for a gradient of its weight, wanted or not.
+
+        Args:
+            rows: positions of what comes out, where they are not those of x.
         """
         self._weigh(path, Weight(0, x.channels * outputs * kernel**2 + outputs * bias))
-        return self._product(path, x, rows or x.rows, outputs, x.channels * kernel**2)
+        y = self._product(path, x, rows or x.rows, outputs, x.channels * kernel**2)
+        if x.learns:
+            self._keep(self._cast(x, self.formats.compute), "convolution")
+        return y
 
     def _product(self, path: str, x: Value, rows: int, outputs: int, inputs: int, shared: str = "") -> Value:
         adapted, flops = path in self.ranks, MULTIPLY_ADD * rows * outputs * inputs

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 
-from engine.config.load import validate
+import pytest
+
+from engine.config.load import preset_path, validate
 from engine.config.train import TrainConfig
+from engine.formats.models import MODELS
 from engine.library import STARTER_FOLDER, model_facts
 from webui import presets
+from webui.i18n import table
 
 
 def test_every_shipped_preset_fills_the_form() -> None:
@@ -34,3 +38,28 @@ def test_presets_are_offered_for_their_model() -> None:
 def test_an_unknown_preset_sets_nothing() -> None:
     assert presets.settings("../../etc/passwd") == {}
     assert presets.settings(None) == {}
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_every_family_has_presets_for_a_character_a_style_and_a_small_card(family: str) -> None:
+    facts = dataclasses.replace(model_facts(STARTER_FOLDER), family=family, practice=False)
+    offered = presets.names(facts)
+    assert {f"{family}/{purpose}" for purpose in ("character", "style", "low-memory")} <= set(offered)
+    kinds = {name: validate(TrainConfig, presets.applied(name, TrainConfig().model_dump())).dataset.kind for name in offered}
+    assert kinds[f"{family}/character"] == "character" and kinds[f"{family}/style"] == "style"
+
+
+@pytest.mark.parametrize("name", sorted(set(presets.names()) - {presets.PRACTICE}))
+def test_every_preset_says_what_it_is_for_and_has_a_name_in_both_languages(name: str) -> None:
+    lines = preset_path(name).read_text(encoding="utf-8").splitlines()
+    header = lines[: lines.index("version: 1")]
+    assert all(line.startswith("# ") for line in header)
+    assert all(any(line.startswith(f"# {word}:") for line in header) for word in ("For", "Memory", "Time", "Source"))
+    assert all(f"preset.{name.replace('/', '-')}" in table(language) for language in ("en", "ja"))
+
+
+def test_a_small_card_gets_checkpointing_and_no_more_than_one_picture_at_a_time() -> None:
+    for name in presets.names():
+        if name.endswith("/low-memory"):
+            training = presets.settings(name)["training"]
+            assert training["gradient_checkpointing"] and training["batch_size"] == 1

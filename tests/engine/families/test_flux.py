@@ -10,9 +10,14 @@ import torch
 from diffusers import FluxPipeline
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
+from engine.config.generate import GenerateConfig
 from engine.families import load_model
 from engine.families.flux import Flux, pack, positions, unpack
+from engine.generation import samplers
+from engine.generation.pipeline import make_pictures
+from engine.generation.studio import render
 from engine.tiny import make_tiny
+from engine.workspace import Workspace
 
 PROMPTS = ["a red cat", "a drawing of a green house, a photo"]
 LENGTH = {"dev": 512, "schnell": 256}
@@ -121,6 +126,29 @@ def test_the_noise_levels_are_those_of_the_pipeline(both, width, height, steps):
     own = type(pipeline.scheduler).from_config(model.scheduler_config)
     own.set_timesteps(steps, **model.schedule_options(width, height, steps))
     torch.testing.assert_close(own.sigmas, expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("negative", ["", "a green house"])
+def test_pictures_are_those_of_the_pipeline(both, negative):
+    model, pipeline = both
+    pipeline.set_progress_bar_config(disable=True)
+    seeds, (channels, rows, columns) = [3, 4], model.latent_shape(64, 96)
+    guided = {"guidance_scale": 2.0} if negative else {}  # true guidance, which the published models do without
+    config = GenerateConfig(steps=3, width=64, height=96, distilled_guidance=2.5, **guided)
+    ours = make_pictures(model, PROMPTS[0], negative, config, seeds)
+    theirs = pipeline(
+        [PROMPTS[0]] * 2, negative_prompt=[negative] * 2 if negative else None, true_cfg_scale=2.0 if negative else 1.0,
+        num_inference_steps=3, width=64, height=96, guidance_scale=2.5, max_sequence_length=LENGTH[model.facts.variant],
+        latents=pack(samplers.noise((channels, rows, columns), seeds)[0]), output_type="pt",
+    ).images  # fmt: skip
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_the_picture_tells_of_a_prompt_that_was_cut(both, tmp_path):
+    model, _ = both
+    config = GenerateConfig(prompt="a red cat " * LENGTH[model.facts.variant], steps=1, width=32, height=32, seed=1)
+    (picture,) = render(model, None, None, config, Workspace(tmp_path).prepare(), {}, tmp_path / "out")
+    assert [problem["code"] for problem in picture.problems] == ["prompt.too_long"]
 
 
 def test_sides_are_multiples_of_what_a_token_covers(both):

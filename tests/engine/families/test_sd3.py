@@ -46,6 +46,7 @@ def load(place: Path) -> StableDiffusion3:
     return model
 
 
+@torch.no_grad()
 def encode(pipeline, prompts):
     text, _, pooled, _ = pipeline.encode_prompt(prompts, None, None, do_classifier_free_guidance=False)
     return text, pooled
@@ -94,13 +95,11 @@ def test_predictions_are_those_of_the_transformer_in_the_pipeline(both):
 
 def test_a_picture_is_the_one_of_the_pipeline(both):
     model, pipeline = both
-    latents, _ = noise(model.latent_shape(64, 96), [5])
     config = GenerateConfig(sampler="Euler", steps=4, guidance_scale=4.5, width=64, height=96)
     expected = pipeline(
         PROMPTS[0], negative_prompt="", num_inference_steps=4, guidance_scale=4.5, width=64, height=96,
         latents=noise(model.latent_shape(64, 96), [5])[0], output_type="pt",
     ).images  # fmt: skip
-    assert latents.shape == (1, 16, 12, 8)
     torch.testing.assert_close(make_pictures(model, PROMPTS[0], "", config, [5]), expected, atol=2e-4, rtol=1e-3)
 
 
@@ -116,7 +115,8 @@ def test_captions_teach_all_text_encoders(both):
 
 
 def test_without_t5_its_words_are_zeros(without_t5):
-    model, pipeline = load(without_t5), StableDiffusion3Pipeline.from_pretrained(without_t5, local_files_only=True)
+    nothing = {"text_encoder_3": None, "tokenizer_3": None}
+    model, pipeline = load(without_t5), StableDiffusion3Pipeline.from_pretrained(without_t5, local_files_only=True, **nothing)
     assert "text_encoder_3" not in model.parts
     text, pooled = encode(pipeline, PROMPTS)
     captions = model.encode_tokens(PROMPTS, 0)

@@ -88,7 +88,9 @@ def test_padding_changes_nothing_and_a_batch_next_to_nothing(family):
         together = family.predict(latents, times, trained)
         for row, caption in enumerate(captions):
             alone = family.predict(latents[row : row + 1], times[row : row + 1], short[caption])
-            padded = family.predict(latents[row : row + 1], times[row : row + 1], {k: v[row : row + 1] for k, v in trained.items()})
+            padded = family.predict(
+                latents[row : row + 1], times[row : row + 1], {k: v[row : row + 1] for k, v in trained.items()}
+            )
             assert torch.equal(alone, padded)
             torch.testing.assert_close(together[row : row + 1], alone, rtol=1e-4, atol=1e-5)
 
@@ -158,7 +160,13 @@ def test_an_adapter_file_says_the_same_to_diffusers(family, pipeline, tmp_path, 
 
 @pytest.mark.parametrize(
     "options",
-    [LoraOptions(rank=4, targets="full"), LoraOptions(rank=2, decompose="outputs"), LohaOptions(rank=2), LokrOptions(rank=2), Ia3Options()],
+    [
+        LoraOptions(rank=4, targets="full"),
+        LoraOptions(rank=2, decompose="outputs"),
+        LohaOptions(rank=2),
+        LokrOptions(rank=2),
+        Ia3Options(),
+    ],
     ids=lambda options: f"{options.kind} {getattr(options, 'decompose', '')}",
 )
 def test_an_adapter_file_is_read_back_to_the_bit(family, tmp_path, options):
@@ -193,7 +201,11 @@ def test_other_programs_names_are_understood(spelling):
 
 
 def test_kohyas_spelling_of_a_file_keeps_what_it_cannot_say_otherwise():
-    modules = {"transformer.layers.0.attention.to_q": {}, "diffusion_model.layers.1.attention.qkv": {}, "lora_unet_layers_2_feed_forward_w1": {}}
+    modules = {
+        "transformer.layers.0.attention.to_q": {},
+        "diffusion_model.layers.1.attention.qkv": {},
+        "lora_unet_layers_2_feed_forward_w1": {},
+    }
     assert [name.name for name in kohya_names(modules, "z_image").values()] == [
         "diffusion_model.layers.0.attention.to_q", "diffusion_model.layers.1.attention.qkv", "lora_unet_layers_2_feed_forward_w1",
     ]  # fmt: skip

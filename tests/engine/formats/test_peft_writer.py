@@ -62,9 +62,9 @@ def outputs(parts: dict) -> Iterator[Tensor]:
 def read_back(path: Path, network: Network, spelling: str) -> AdapterFile:
     modules = {name: network.adapters[name].tensors() for name in network.refs}
     if spelling == "kohya":
-        write_adapter(path, kohya_tensors(modules), {})
+        write_adapter(path, kohya_tensors(modules, "sd1"), {})
     else:
-        write_adapter(path, *peft_tensors(modules))
+        write_adapter(path, *peft_tensors(modules, "sd1"))
     return read_adapter(path)
 
 
@@ -91,7 +91,7 @@ def test_it_reads_back_bit_for_bit(tmp_path: Path, parts: dict, case: str) -> No
     again = Network.from_file(file, components(parts), "sd1")
     assert again.refs == network.refs and not again.match.unmatched
     wanted, found = network.tensors(), again.tensors()
-    assert wanted.keys() == found.keys() == kohya_tensors(file.modules).keys()
+    assert wanted.keys() == found.keys() == kohya_tensors(file.modules, "sd1").keys()
     assert all(torch.equal(wanted[name], found[name]) for name in wanted)
 
 
@@ -109,7 +109,7 @@ def test_it_reads_back_bit_for_bit(tmp_path: Path, parts: dict, case: str) -> No
 def test_what_peft_cannot_express_is_refused_by_name(parts: dict, options: LayerOptions, algorithm: str) -> None:
     network = network_of(parts, options)
     with pytest.raises(AdapterError) as caught:
-        peft_tensors({name: network.adapters[name].tensors() for name in network.refs})
+        peft_tensors({name: network.adapters[name].tensors() for name in network.refs}, "sd1")
     assert caught.value.code == "adapter.cannot_convert" and caught.value.values["algorithm"] == algorithm
 
 
@@ -118,7 +118,7 @@ def test_a_name_without_a_path_is_refused() -> None:
         "lora_unet_double_blocks_0_img_attn_qkv": {"lora_down.weight": torch.ones(2, 3), "lora_up.weight": torch.ones(3, 2)}
     }
     with pytest.raises(AdapterError, match="cannot be told"):
-        peft_tensors(modules)
+        peft_tensors(modules, "sd1")
 
 
 class Block(nn.Module):

@@ -27,7 +27,7 @@ def test_all_linear_layers_are_found_and_nothing_else(published):
 
 
 def test_projections_have_the_heads_of_the_model_and_know_who_shares_their_input(published):
-    model, layers = published
+    _, layers = published
     by_path = {layer.path: layer for layer in layers}
     block = "layers.7"
     for name in ("to_q", "to_k", "to_v"):

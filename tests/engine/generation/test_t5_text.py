@@ -22,8 +22,13 @@ def text(parts) -> T5Text:
     return T5Text(*parts, LENGTH)
 
 
+@torch.no_grad()
+def as_caption(text: T5Text, caption: str) -> torch.Tensor:
+    return text.encode_captions([caption])
+
+
 def test_a_plain_prompt_is_encoded_as_a_caption_is(text):
-    assert torch.equal(text.encode("a red cat"), text.encode_captions(["a red cat"]))
+    assert torch.equal(text.encode("a red cat"), as_caption(text, "a red cat"))
     assert text.encode("").shape == (1, LENGTH, text.encoder.config.d_model)
 
 
@@ -40,7 +45,7 @@ def test_weights_fall_on_their_words_and_the_mean_stays(text):
 
 def test_emphasis_may_be_off(parts):
     brackets = T5Text(*parts, LENGTH, "none").encode("a (red:1.5) cat")
-    assert torch.equal(brackets, T5Text(*parts, LENGTH).encode_captions(["a (red:1.5) cat"]))
+    assert torch.equal(brackets, as_caption(T5Text(*parts, LENGTH), "a (red:1.5) cat"))
     ignored = T5Text(*parts, LENGTH, "ignore").encode("a (red:1.5) cat")
     assert torch.equal(ignored, T5Text(*parts, LENGTH).encode("a red cat"))
 
@@ -56,7 +61,7 @@ def test_what_does_not_fit_is_cut_and_told(text):
     assert torch.equal(text.encode(longer), kept)
     (problem,) = text.problems
     assert (problem.code, problem.values["length"], problem.values["limit"]) == ("prompt.too_long", LENGTH, LENGTH - 1)
-    assert torch.equal(text.encode_captions([longer]), kept)
+    assert torch.equal(as_caption(text, longer), kept)
 
 
 def test_captions_of_any_length_make_one_batch_and_teach_the_encoder(text):

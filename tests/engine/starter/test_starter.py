@@ -34,13 +34,13 @@ def test_it_is_small_and_an_ordinary_stable_diffusion(starter):
     assert sum(file.stat().st_size for file in WEIGHTS.rglob("*") if file.is_file()) <= 12_000_000
     facts = model_facts(find_model(STARTER, Workspace(Path())))
     assert (facts.family, facts.resolution, facts.step, facts.practice) == ("sd1", 64, 16, True)
-    assert starter.prediction_type == "v_prediction" and starter.size_step == 4
+    assert starter.prediction == "v_prediction" and starter.size_step == 4
 
 
 @pytest.mark.parametrize("prompt", ["a red cat", "赤い猫、夕焼け", "🦊 ñandú", "﷽", "x" * 300, ""])
 def test_any_prompt_can_be_read(starter, prompt):
-    tokens = starter.tokenizers["text_encoder"](prompt).input_ids
-    words = [token for token in tokens if token not in (starter.tokenizers["text_encoder"].bos_token_id, starter.tokenizers["text_encoder"].eos_token_id)]
+    tokenizer = starter.tokenizers["text_encoder"]
+    words = [token for token in tokenizer(prompt).input_ids if token not in (tokenizer.bos_token_id, tokenizer.eos_token_id)]
     assert bool(words) == bool(prompt)
 
 
