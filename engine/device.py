@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import os
 import platform
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 import torch
 
-from engine.errors import EngineError
+from engine.fitting import DeviceError, DeviceProfile, automatic_precision, why_not
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 MIB = 2**20
-
-
-class DeviceError(EngineError):
-    """A device or number format this machine does not have."""
 
 
 def available() -> list[str]:
@@ -49,30 +46,39 @@ def pick_device(requested: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def pick_dtype(device: torch.device, requested: str = "auto") -> torch.dtype:
+def device_profile(device: torch.device) -> DeviceProfile:
+    """The device as the table in `engine.fitting` asks of it."""
+    facts = device_facts(device)
+    common = {"name": facts["name"], "memory_mib": facts["total_mib"], "bitsandbytes": find_spec("bitsandbytes") is not None}
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        kind = "rocm" if torch.version.hip else "cuda"
+        return DeviceProfile(kind, capability=torch.cuda.get_device_capability(device), bfloat16=native, **common)
+    if device.type == "mps":
+        return DeviceProfile("mps", **common)
+    flags = torch.cpu.get_capabilities()
+    return DeviceProfile("cpu", bfloat16=bool(flags.get("avx512_bf16") or flags.get("amx_bf16")), **common)
+
+
+def pick_dtype(device: torch.device, requested: str = "auto", parameters: int = 0) -> torch.dtype:
     """The number format to compute in.
 
-    Auto is bfloat16 on a CUDA card that has it in hardware, float16 on an older one, and float32 elsewhere: half precision
-    is no faster on most CPUs, and training in it on MPS loses small gradients.
-
     Args:
-        requested: `auto`, `float32`, `bfloat16` or `float16`.
+        requested: `auto` (see `engine.fitting.automatic_precision`), `float32`, `bfloat16` or `float16`.
+        parameters: of the denoiser.
 
     Raises:
         DeviceError: `device.dtype`: the device has no such format, or computes wrongly or at a crawl in it.
     """
-    native_bfloat16 = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False))
-    if requested == "auto":
-        if device.type != "cuda":
-            return torch.float32
-        return torch.bfloat16 if native_bfloat16 else torch.float16
-    usable = ["float32", *(["bfloat16"] if native_bfloat16 else []), *(["float16"] if device.type != "cpu" else [])]
-    if requested not in usable:
+    profile = device_profile(device)
+    usable = [name for name in DTYPES if not why_not(profile, "precision", name)]
+    word = automatic_precision(profile, parameters) if requested == "auto" else requested
+    if word not in usable:
         raise DeviceError(
             "device.dtype", f"The device {str(device)!r} does not compute in {requested!r}.",
             f"Expected auto or one of: {', '.join(usable)}.", "Set the precision to auto.", device=device, precision=requested,
         )  # fmt: skip
-    return DTYPES[requested]
+    return DTYPES[word]
 
 
 def device_facts(device: torch.device | None = None) -> dict:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -296,6 +297,20 @@ def _file_facts(file: Path, size: int, mtime_ns: int) -> ModelFacts:
     resolution = resolution_from_header(header) or default.habits.resolution
     sides = _sides(model, 2 ** (len(configs["vae"]["block_out_channels"]) - 1), configs[model.denoiser], resolution)
     return ModelFacts(file.stem, file, family, resolution, *sides, False, variant, prediction, sources)
+
+
+def denoiser_parameters(facts: ModelFacts) -> int:
+    """How many numbers the denoiser has; 0 for a hub id that is not downloaded yet."""
+    if not facts.family:
+        return 0
+    source = facts.sources[MODELS[facts.family].denoiser]
+    files = sorted(source.path.glob("*.safetensors")) if source.path.is_dir() else [source.path]
+    return sum(
+        prod(tensor.shape)
+        for file in files
+        for name, tensor in read_header(file).tensors.items()
+        if name.startswith(source.prefix)
+    )
 
 
 def bad_folder(folder: Path, error: Exception) -> ModelError:

@@ -13,3 +13,8 @@ SAMPLERS_FOR: dict[str, tuple[str, ...]] = {
     "flow": ("Euler", "Euler a", "DPM++ 2M", "Heun", "UniPC"),
 }
 """What a model predicts -> the samplers that can walk it. A flow has its own noise levels, and no Karras ones."""
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Quantization = Literal["none", "nf4", "int8", "fp8"]
+Attention = Literal["auto", "flash", "efficient", "cudnn", "math"]
+"""What of these a device has, `engine.fitting` knows."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
-from engine.config.choices import SamplerName
+from engine.config.choices import Attention, Quantization, SamplerName
 from engine.config.field import Section, Ui
 
 
@@ -39,6 +39,12 @@ class GenerateConfig(Section):
     """Pictures at once; picture i starts from seed + i."""
     clip_skip: Annotated[int, Ge(1), Le(12), Ui(level="advanced", step=1)] = 1
     """Use the text encoder's layer this far from its end (2 for many anime models)."""
+    quantization: Annotated[Quantization, Ui(level="expert")] = "none"
+    """Keep the large weights in 4 or 8 bits: about a quarter or half of the memory, a little slower."""
+    streamed_blocks: Annotated[int, Ge(0), Le(1000), Ui(unit="blocks", level="expert", step=1)] = 0
+    """So many blocks stay in main memory and visit the graphics card one after the other (block swap); more than there are is all."""
+    attention: Annotated[Attention, Ui(level="expert")] = "auto"
+    """The kernel that computes attention. Auto lets PyTorch choose the fastest that fits."""
     compare: Annotated[bool, Ui(level="basic")] = False
     """Also make each picture without any adapter, from the same noise."""
     live_run: Annotated[str, Ui(level="expert")] = ""

@@ -12,7 +12,7 @@ from pydantic import Field as PydanticField
 from pydantic import field_validator, model_validator
 
 from engine.config.adapter import AdapterOptions, LoraOptions
-from engine.config.choices import SamplerName
+from engine.config.choices import Attention, Precision, Quantization, SamplerName
 from engine.config.field import Section, Ui
 
 Kind = Literal["character", "style", "outfit", "pose", "object", "concept"]
@@ -21,10 +21,15 @@ Kind = Literal["character", "style", "outfit", "pose", "object", "concept"]
 class ModelOptions(Section):
     path: Annotated[str, Ui(level="basic", widget="model")] = "starter"
     """The base model: `starter`, a checkpoint's file name, a folder, or a Hugging Face id. Its family is detected."""
-    precision: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Ui(level="expert")] = "auto"
+    precision: Annotated[Precision, Ui(level="expert")] = "auto"
     """Number format of the frozen base. Auto takes what the device does best; the adapter itself is always float32."""
-    quantization: Annotated[Literal["none", "nf4", "int8"], Ui(level="expert")] = "none"
-    """Keep the U-Net's large weights in 4 or 8 bits while training (QLoRA): about a quarter or half of the memory, a little slower."""
+    quantization: Annotated[Quantization, Ui(level="expert")] = "none"
+    """Keep the large weights in 4 or 8 bits (QLoRA): about a quarter or half of the memory, a little slower."""
+    streamed_blocks: Annotated[int, Ge(0), Le(1000), Ui(unit="blocks", level="expert", step=1)] = 0
+    """So many blocks stay in main memory and visit the graphics card one after the other (block swap); more than there are is all."""
+    attention: Annotated[Attention, Ui(level="expert")] = "auto"
+    """The kernel that computes attention. Auto lets PyTorch choose the fastest that fits."""
+
 
 
 class DatasetOptions(Section):
@@ -67,6 +72,14 @@ class AdamW(Section):
     """Pull of the weights towards zero."""
 
 
+class AdamW8bit(AdamW):
+    kind: Literal["adamw8bit"] = "adamw8bit"  # type: ignore[assignment]
+    """The rule that turns gradients into steps."""
+
+
+OptimizerOptions = Annotated[AdamW | AdamW8bit, PydanticField(discriminator="kind")]
+
+
 class TrainingOptions(Section):
     max_steps: Annotated[int | None, Ge(1), Le(1_000_000), Ui(unit="steps", level="basic", step=1)] = None
     """Length of the run. Empty: computed from the number of pictures and what they show. Set this or `epochs`, not both."""
@@ -84,17 +97,19 @@ class TrainingOptions(Section):
     """LoRA+: how many times faster the second factor (up) of the U-Net's adapters learns. 1 is off; 4 to 16 is usual."""
     text_encoder_lora_plus: Annotated[float, Ge(1), Le(1000), Ui(level="expert", step=1)] = 1.0
     """LoRA+ for the text encoder's adapters."""
-    optimizer: Annotated[AdamW, Ui()] = PydanticField(default_factory=AdamW)
+    optimizer: OptimizerOptions = PydanticField(default_factory=AdamW)
     schedule: Annotated[Literal["cosine", "constant"], Ui(level="advanced")] = "cosine"
     """How the learning rate moves after the warm-up: falling along a half cosine, or constant."""
     warmup: Annotated[float, Ge(0), Le(1), Ui(unit="fraction", level="advanced", step=0.01)] = 0.05
     """Share of the run in which the learning rate rises from zero."""
     seed: Annotated[int, Ge(0), Le(2**32 - 1), Ui(level="advanced", widget="seed", step=1)] = 42
     """The same seed and settings give the same LoRA."""
-    precision: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Ui(level="expert")] = "auto"
+    precision: Annotated[Precision, Ui(level="expert")] = "auto"
     """Number format of the calculation (mixed precision). Auto takes what the device does best."""
     gradient_checkpointing: Annotated[bool, Ui(level="advanced")] = False
     """Calculate parts twice to halve the memory; about a third slower."""
+    checkpointed_blocks: Annotated[int, Ge(0), Le(1000), Ui(unit="blocks", level="expert", step=1)] = 0
+    """With gradient checkpointing: only so many blocks, those that save most, and the rest at full speed; 0 is all."""
     timestep_sampling: Annotated[Literal["sigmoid", "uniform"], Ui(level="expert")] = "sigmoid"
     """Which noise levels are practised, for SD3, FLUX and Z-Image: mostly the middle ones, where the picture takes shape, or all alike."""
     flow_shift: Annotated[float, Ge(0), Le(100), Ui(level="expert", step=0.5)] = 0.0
@@ -109,6 +124,11 @@ class TrainingOptions(Section):
     """Keep encoded pictures on disk, so that the next run with them starts at once. Off: they are encoded at every start."""
     deterministic: Annotated[bool, Ui(level="expert")] = False
     """On a GPU: bit-exact repeats at the price of speed. On a CPU runs are always exact."""
+
+    @field_validator("optimizer", mode="before")
+    @classmethod
+    def _adamw_unless_said(cls, optimizer: Any) -> Any:
+        return {"kind": "adamw", **optimizer} if isinstance(optimizer, dict) else optimizer
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainingOptions:

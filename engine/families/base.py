@@ -162,7 +162,12 @@ class Family(ABC):
     def weights_key(self) -> dict[str, str]:
         """ "vae" and "text" -> a word for their weights, number format and scaling, for caches of what they encoded."""
         scale = f"{self.vae.config.scaling_factor}/{self.vae.config.shift_factor}"
-        encoders = "/".join(_fingerprint(self.parts[name]) for name in self.format.text_encoders if name in self.parts)
+        # Two families may have the same encoder and ask it differently.
+        encoders = "/".join([
+            f"{self.facts.family}-{self.facts.variant}",
+            *(_fingerprint(self.parts[name]) for name in self.format.text_encoders if name in self.parts),
+            *(_words(tokenizer) for tokenizer in self.tokenizers.values()),
+        ])  # fmt: skip
         return {"vae": f"{_fingerprint(self.vae)}/{scale}", "text": encoders}
 
 
@@ -180,6 +185,11 @@ def adaptable_layers(family: str, components: Mapping[str, nn.Module]) -> dict[s
 def config_of(part: Any) -> dict[str, Any]:
     """The config of a network of diffusers or transformers."""
     return part.config.to_dict() if hasattr(part.config, "to_dict") else dict(part.config)
+
+
+def _words(tokenizer: Any) -> str:
+    """SHA-256 over a tokenizer: its vocabulary and rules, and what it fills up with."""
+    return hashlib.sha256(f"{tokenizer.backend_tokenizer.to_str()}{tokenizer.special_tokens_map}".encode()).hexdigest()
 
 
 def _fingerprint(part: nn.Module) -> str:

@@ -60,7 +60,10 @@ class ClipPair:
             pairs = list(zip(*filled, strict=True))
             for pair in set(pairs) - set(windows):
                 windows[pair] = self._encode(pair)
-            found[text] = {"text": torch.cat([windows[pair]["text"] for pair in pairs], dim=1), "pooled": windows[pairs[0]]["pooled"]}
+            found[text] = {
+                "text": torch.cat([windows[pair]["text"] for pair in pairs], dim=1),
+                "pooled": windows[pairs[0]]["pooled"],
+            }
         if self.empty_is_zero and "" in found:
             found[""] = {name: torch.zeros_like(each) for name, each in found[""].items()}
         return found

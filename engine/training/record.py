@@ -67,7 +67,7 @@ def metadata(
         learning_rate=training.learning_rate,
         unet_lr=training.learning_rate if adapter.train_unet else None,
         text_encoder_lr=training.text_encoder_learning_rate if adapter.train_text_encoder else None,
-        optimizer=f"torch.optim.adamw.AdamW(weight_decay={training.optimizer.weight_decay})",
+        optimizer=f"{OPTIMIZER_CLASSES[training.optimizer.kind]}(weight_decay={training.optimizer.weight_decay})",
         lr_scheduler=training.schedule if training.schedule == "cosine" else "constant_with_warmup",
         lr_warmup_steps=round(training.warmup * plan.steps),
         max_grad_norm=training.max_grad_norm,

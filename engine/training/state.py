@@ -51,19 +51,30 @@ class RunState:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimizer's state as tensors and plain numbers."""
-    tensors, numbers = {}, {}
-    for index, values in optimizer.state_dict()["state"].items():
+    """An optimizer's state as tensors and plain numbers, by `index.name`; of a group inside, as bitsandbytes has one, `index.group.name`."""
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, Any] = {}
+
+    def note(prefix: str, values: dict[str, Any]) -> None:
         for name, value in values.items():
-            (tensors if isinstance(value, Tensor) else numbers)[f"{index}.{name}"] = value
+            if isinstance(value, dict):
+                note(f"{prefix}.{name}", value)
+            else:
+                (tensors if isinstance(value, Tensor) else numbers)[f"{prefix}.{name}"] = value
+
+    for index, values in optimizer.state_dict()["state"].items():
+        note(str(index), values)
     return tensors, numbers
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
     state: dict[int, dict[str, Any]] = {}
     for key, value in [*tensors.items(), *numbers.items()]:
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = value
+        index, *groups, name = key.split(".")
+        place = state.setdefault(int(index), {})
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

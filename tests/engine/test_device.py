@@ -8,7 +8,8 @@ import psutil
 import pytest
 import torch
 
-from engine.device import DeviceError, available, device_facts, pick_device, pick_dtype, set_deterministic
+from engine.device import available, device_facts, device_profile, pick_device, pick_dtype, set_deterministic
+from engine.fitting import BIG, DeviceError
 
 CPU = torch.device("cpu")
 
@@ -33,7 +34,7 @@ def test_dtypes_of_the_cpu() -> None:
     assert pick_dtype(CPU, "float32") == torch.float32
 
 
-@pytest.mark.parametrize(("device", "dtype"), [("cpu", "float16"), ("mps", "bfloat16"), ("cpu", "fp8"), ("mps", "float64")])
+@pytest.mark.parametrize(("device", "dtype"), [("cpu", "float16"), ("mps", "float16"), ("mps", "bfloat16"), ("cpu", "fp8"), ("mps", "float64")])
 def test_dtype_a_device_cannot_do_is_refused(device: str, dtype: str) -> None:
     with pytest.raises(DeviceError) as caught:
         pick_dtype(torch.device(device), dtype)
@@ -41,9 +42,21 @@ def test_dtype_a_device_cannot_do_is_refused(device: str, dtype: str) -> None:
     assert repr(dtype) in caught.value.what and device in caught.value.what and "float32" in caught.value.expected
 
 
+def test_a_big_model_is_computed_in_bfloat16_where_the_processor_has_it() -> None:
+    flags = torch.cpu.get_capabilities()
+    native = bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
+    assert pick_dtype(CPU, parameters=BIG) == (torch.bfloat16 if native else torch.float32)
+    assert pick_dtype(CPU, "float32", parameters=BIG) == torch.float32
+
+
+def test_profile_of_this_processor() -> None:
+    profile, facts = device_profile(CPU), device_facts(CPU)
+    assert (profile.kind, profile.name, profile.memory_mib) == ("cpu", facts["name"], facts["total_mib"])
+
+
 def test_dtypes_of_mps() -> None:
     assert pick_dtype(torch.device("mps")) == torch.float32
-    assert pick_dtype(torch.device("mps"), "float16") == torch.float16
+    assert pick_dtype(torch.device("mps"), parameters=10 * BIG) == torch.float32
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA card")

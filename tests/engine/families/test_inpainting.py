@@ -19,7 +19,11 @@ from engine.generation.pipeline import make_pictures
 from engine.tiny import make_tiny
 
 CPU = torch.device("cpu")
-PIPELINES = {"sd1": StableDiffusionInpaintPipeline, "sd2": StableDiffusionInpaintPipeline, "sdxl": StableDiffusionXLInpaintPipeline}
+PIPELINES = {
+    "sd1": StableDiffusionInpaintPipeline,
+    "sd2": StableDiffusionInpaintPipeline,
+    "sdxl": StableDiffusionXLInpaintPipeline,
+}
 PROMPT, AGAINST, SEED = "a photo of a red cat", "a green house", 5
 
 
@@ -54,6 +58,9 @@ def test_without_a_mask_all_of_the_picture_is_repainted_as_in_diffusers(model, f
     pipe.set_progress_bar_config(disable=True)
     with torch.no_grad():  # the pipeline draws from the posterior; we take its mean
         pipe.vae.quant_conv.weight[4:], pipe.vae.quant_conv.bias[4:] = 0, -60
+    # of a grey picture the tiny VAE's first norm has rounding errors alone to scale up: the same memory order for both
+    encode = pipe.vae.encode
+    pipe.vae.encode = lambda picture: encode(picture.contiguous())
     config = GenerateConfig(steps=3, guidance_scale=4, sampler="DDIM", width=64, height=96)
     theirs = pipe(
         PROMPT, negative_prompt=AGAINST, num_inference_steps=3, guidance_scale=4.0, width=64, height=96, strength=1.0,

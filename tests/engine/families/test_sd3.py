@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline
 
+from engine.config.choices import SAMPLERS_FOR
 from engine.config.generate import GenerateConfig
 from engine.errors import ModelError
 from engine.families import load_model
@@ -161,3 +162,12 @@ def test_a_projection_that_files_have_no_place_for_is_not_lost(both, tmp_path):
         assert caught.value.code == "model.not_identity"
     finally:
         parts["text_encoder"].text_projection.weight.data = kept
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS_FOR["flow"])
+def test_every_sampler_of_a_flow_draws(both, sampler):
+    model, _ = both
+    config = GenerateConfig(sampler=sampler, steps=3, guidance_scale=1, width=64, height=64)
+    picture = make_pictures(model, PROMPTS[0], "", config, [5])
+    assert picture.isfinite().all()
+    assert picture.std() > 0.01

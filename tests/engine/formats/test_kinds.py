@@ -15,6 +15,9 @@ from engine.formats.safetensors_header import Header, TensorInfo
         ("model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight", "sd3", "checkpoint"),
         ("model.diffusion_model.double_blocks.0.img_attn.qkv.weight", "flux", "checkpoint"),
         ("double_blocks.0.img_attn.qkv.weight", "flux", "checkpoint"),
+        ("model.diffusion_model.layers.0.adaLN_modulation.0.weight", "z_image", "checkpoint"),
+        ("layers.0.adaLN_modulation.0.weight", "z_image", "checkpoint"),
+        ("model.diffusion_model.layers.0.adaLN_modulation.1.weight", None, "checkpoint"),  # Lumina 2
         ("cond_stage_model.model.transformer.resblocks.0.x", "sd2", "unknown"),
         ("decoder.conv_in.weight", None, "vae"),
         ("emb_params", None, "embedding"),

@@ -27,7 +27,9 @@ def stored(model: torch.nn.Module, keys: OpenClip) -> dict[str, torch.Tensor]:
     for key, place in keys.places(state, CONFIG).items():
         tensor = state[key].T if place.change == "transposed" else state[key]
         shares.setdefault(place.key, []).append((place.share or (0, 1, 1), tensor))
-    assert all(sorted(share for share, _ in parts) in ([(0, 1, 1)], [(0, 1, 3), (1, 2, 3), (2, 3, 3)]) for parts in shares.values())
+    assert all(
+        sorted(share for share, _ in parts) in ([(0, 1, 1)], [(0, 1, 3), (1, 2, 3), (2, 3, 3)]) for parts in shares.values()
+    )
     return {key: torch.cat([tensor for _, tensor in sorted(parts, key=lambda part: part[0])]) for key, parts in shares.items()}
 
 
@@ -48,7 +50,12 @@ def test_every_key_is_found_again(kind: type, level: str) -> None:
     state, keys = network(kind).state_dict(), OpenClip(level)
     places = keys.places(state, CONFIG)
     files = {place.key for place in places.values()}
-    assert {"token_embedding.weight", "positional_embedding", "ln_final.bias", "transformer.resblocks.1.attn.in_proj_bias"} <= files
+    assert {
+        "token_embedding.weight",
+        "positional_embedding",
+        "ln_final.bias",
+        "transformer.resblocks.1.attn.in_proj_bias",
+    } <= files
     found = keys.find([*files, "logit_scale", "attn_mask", "transformer.resblocks.2.ln_1.weight"], CONFIG)
     assert found == places  # neither what nobody reads nor a block beyond the network's
 

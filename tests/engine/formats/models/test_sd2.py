@@ -58,9 +58,7 @@ def test_what_kohyas_trainer_adapts(real) -> None:
     }
     assert counts == {0: {"text_encoder": 23 * 6, "unet": 192}, 4: {"text_encoder": 23 * 6, "unet": 278}}
     names = {
-        each.name
-        for name, found in listed.items()
-        for each in disk_names("sd2", name, [layer.path for layer in found]).values()
+        each.name for name, found in listed.items() for each in disk_names("sd2", name, [layer.path for layer in found]).values()
     }
     assert {
         "lora_te_text_model_encoder_layers_22_self_attn_q_proj", "lora_unet_down_blocks_0_attentions_0_proj_in",
