@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SETTINGS_KEY = "lora_atelier.settings"
 """Metadata key of the run's own settings, JSON."""
+OPTIMIZER_CLASSES = {"adamw": "torch.optim.adamw.AdamW", "adamw8bit": "bitsandbytes.optim.adamw.AdamW8bit"}
 PREDICTION_NAMES = {"epsilon": "epsilon", "v_prediction": "v", "flow": None}
 
 

@@ -12,10 +12,10 @@ from engine.config.adapter import OPTIONS
 from engine.config.field import Field, Section, Ui, fields
 from engine.config.generate import GenerateConfig
 from engine.config.tools import TOOLS, ToolConfig
-from engine.config.train import TrainConfig
+from engine.config.train import AdamW, AdamW8bit, TrainConfig
 
 CONFIGS = (TrainConfig, GenerateConfig, ToolConfig)
-UNIONS = {"adapter": OPTIONS, "tool": TOOLS}
+UNIONS = {"adapter": OPTIONS, "tool": TOOLS, "training.optimizer": {"adamw": AdamW, "adamw8bit": AdamW8bit}}
 DECLARED = [(model, field) for model in CONFIGS for field in fields(model)]
 
 
@@ -52,9 +52,9 @@ def test_every_field_is_fully_declared(model: type[BaseModel], field: Field) -> 
     assert len(field.help) <= 240
     section = field.path.rpartition(".")[0]
     if len(field.choices) != 1 and field.path != f"{section}.kind":
-        leaf = model
-        for part in section.split(".") if section else ():
-            leaf = UNIONS[part][field.kinds[0]] if field.kinds else leaf.model_fields[part].annotation  # type: ignore[assignment]
+        leaf = UNIONS[section][field.kinds[0]] if field.kinds else model
+        for part in section.split(".") if section and not field.kinds else ():
+            leaf = leaf.model_fields[part].annotation  # type: ignore[assignment]
         declared = leaf.model_fields[field.path.split(".")[-1]].metadata
         assert any(isinstance(each, Ui) for each in declared), "says how it appears on a screen"
     if field.type in (int, float) and field.path != "version":

@@ -12,7 +12,7 @@ import torch
 
 from engine.config.train import AdamW
 from engine.errors import EngineError
-from engine.training.optimizers import adamw
+from engine.training.optimizers import OPTIMIZERS
 from engine.training.state import RunState, describe_identity, load_state, optimizer_tensors, restore_optimizer, save_state
 
 IDENTITY = {"settings": "a", "pictures": "b"}
@@ -117,17 +117,22 @@ def test_identity_compares_values_whatever_their_length_and_order() -> None:
     assert all(len(text) <= 100 for text in describe_identity(s=one).values())
 
 
-def test_an_optimizer_goes_on_as_if_it_had_not_been_stopped() -> None:
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_an_optimizer_goes_on_as_if_it_had_not_been_stopped(kind: str) -> None:
+    if kind == "adamw8bit":
+        pytest.importorskip("bitsandbytes", reason="bitsandbytes is not made for this system")
+    shapes = [(3, 5), (80, 60), (3, 5)]  # 8 bits begin at 4096 numbers
+
     def make() -> tuple[list[torch.nn.Parameter], torch.optim.Optimizer]:
         generator = torch.Generator().manual_seed(0)
-        parameters = [torch.nn.Parameter(torch.randn(3, 5, generator=generator)) for _ in range(3)]
+        parameters = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
         groups = [{"params": parameters[:2], "lr": 0.1, "peak": 0.1}, {"params": parameters[2:], "lr": 0.01, "peak": 0.01}]
-        return parameters, adamw(groups, AdamW(weight_decay=0.1))
+        return parameters, OPTIMIZERS[kind](groups, AdamW(weight_decay=0.1))
 
     def go(parameters: list[torch.nn.Parameter], optimizer: torch.optim.Optimizer, steps: range) -> None:
         for step in steps:
             for index, parameter in enumerate(parameters):
-                parameter.grad = torch.randn(3, 5, generator=torch.Generator().manual_seed(100 * step + index))
+                parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(100 * step + index))
             optimizer.step()
 
     straight, optimizer = make()
@@ -135,6 +140,8 @@ def test_an_optimizer_goes_on_as_if_it_had_not_been_stopped() -> None:
     stopped, before = make()
     go(stopped, before, range(3))
     tensors, numbers = optimizer_tensors(before)
+    assert any(tensor.dtype == torch.uint8 for tensor in tensors.values()) == (kind == "adamw8bit")
+    assert json.loads(json.dumps(numbers)) == numbers
     resumed, after = make()
     with torch.no_grad():
         for new, old in zip(resumed, stopped, strict=True):
