@@ -15,11 +15,13 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from engine.config.field import TRAITS, Trait
 from engine.errors import EngineError, ModelError, PathError
 from engine.formats.checkpoint_shapes import prediction_from_header, resolution_from_header
 from engine.formats.models import MODELS
 from engine.formats.models.base import Habits, ModelFormat, Prediction
 from engine.formats.safetensors_header import read_header
+from engine.formats.sd2_prediction import sd2_prediction
 from engine.formats.single_file import bad_shape, file_family, find_parts, incomplete, part_config, part_shapes
 from engine.formats.summary import AdapterSummary, describe
 from engine.generation.lookup import find_adapter
@@ -69,6 +71,23 @@ class ModelFacts:
     def habits(self) -> Habits:
         """How it likes to be used where the user says nothing."""
         return MODELS[self.family].variants[self.variant].habits if self.family else Habits()
+
+    @property
+    def traits(self) -> frozenset[Trait]:
+        """Which settings mean something for it; all of them while it is unknown."""
+        if not self.family:
+            return TRAITS
+        model = MODELS[self.family]
+        kinds = {model.parts[name].kind for name in model.trained if name in self.sources}
+        has: dict[Trait, bool] = {
+            "unet": "unet" in kinds,
+            "flow": self.prediction == "flow",
+            "distilled": self.habits.distilled_guidance > 0,
+            "text": not kinds.isdisjoint({"clip", "clip_projected"}),
+            "t5": "t5" in kinds,
+            "clip_skip": self.habits.clip_skip > 0,
+        }
+        return frozenset(trait for trait, there in has.items() if there)
 
 
 @dataclass(frozen=True)
@@ -284,6 +303,8 @@ def _file_facts(file: Path, size: int, mtime_ns: int) -> ModelFacts:
         raise incomplete(file, model, missing)
     sources = {name: PartSource(file, parts[name]) for name in model.parts if name in parts}
     said = prediction_from_header(header)
+    if family == "sd2" and "modelspec.architecture" not in header.metadata:
+        said = said or sd2_prediction(file, header)
     card = header.metadata | ({"modelspec.prediction_type": said} if said else {})
     try:
         variant = model.variant(part_shapes(header, parts[model.denoiser]), card)

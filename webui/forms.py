@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import gradio as gr
 from pydantic import BaseModel
 
-from engine.config.field import Field, fields
+from engine.config.field import TRAITS, Field, fields
 from engine.config.load import lay_over, nested, validate
 from engine.errors import ConfigError, EngineError
 from webui.i18n import DEFAULT, choice_key, explain, label, t, table
@@ -84,12 +84,14 @@ class Form(Generic[Model]):
         scope: prefix of the keys in the locales.
         omit: paths that the page sets itself.
         terse: keys of fields shown without their help.
+        traits: of the base model that a form with these values (by key) has chosen; fields that need others are not seen.
     """
 
     def __init__(
-        self, name: str, model: type[Model], scope: str = "", omit: Iterable[str] = (), terse: Iterable[str] = ()
-    ) -> None:
-        self.name, self.model, self.scope, self.terse = name, model, scope, set(terse)
+        self, name: str, model: type[Model], scope: str = "", omit: Iterable[str] = (), terse: Iterable[str] = (),
+        traits: Callable[[Mapping[str, Any]], Set[str]] = lambda given: TRAITS,
+    ) -> None:  # fmt: skip
+        self.name, self.model, self.scope, self.terse, self.traits = name, model, scope, set(terse), traits
         self.fields = {key: field for key, field in keyed(model).items() if field.path not in omit}
         self.components: dict[str, Any] = {}
 
@@ -107,7 +109,7 @@ class Form(Generic[Model]):
     def place(self, key: str, **options: Any) -> Any:
         """Make the component of a field where the layout now stands. `options` override what the declaration says."""
         field = self.fields[key]
-        seen = self._in_force(key, {key: field.default for key, field in self.fields.items()})
+        seen = key in self._in_force({key: field.default for key, field in self.fields.items()})
         common = {
             "label": label(f"{self.scope}{key}.label"), "info": self._help(key), "elem_id": self.elem_id(key), "visible": seen,
         }  # fmt: skip
@@ -128,24 +130,23 @@ class Form(Generic[Model]):
         return len(chosen)
 
     @property
-    def kinds(self) -> list[Any]:
-        """The components that say of which kind a section is; when one changes, `seen` follows."""
-        unions = {_section(field) for field in self.fields.values() if field.kinds}
-        return [component for key, component in self.components.items() if key in {f"{section}.kind" for section in unions}]
+    def deciding(self) -> list[Any]:
+        """The components that say of which kind a section is, and the base model; when one changes, `seen` follows."""
+        unions = {f"{_section(field)}.kind" for field in self.fields.values() if field.kinds}
+        return [component for key, component in self.components.items() if key in unions or self.fields[key].ui.widget == "model"]
 
     def seen(self, *values: Any) -> list[Any]:
-        """Updates of all components: those of the chosen kinds are seen."""
+        """Updates of all components: those of the chosen kinds that mean something for the base model are seen."""
         given = dict(zip(self.components, values, strict=True))
-        return [gr.update(visible=self._in_force(key, given)) if self.fields[key].kinds else gr.skip() for key in given]
+        seen = self._in_force(given)
+        depends = [self.fields[key].kinds or self.fields[key].ui.needs for key in given]
+        return [gr.update(visible=key in seen) if any_ else gr.skip() for key, any_ in zip(given, depends, strict=True)]
 
     def settings(self, values: Sequence[Any]) -> dict[str, Any]:
-        """Nested settings; of a union only the chosen kind's fields."""
+        """Nested settings, of those fields only that are seen."""
         given = dict(zip(self.components, values, strict=True))
-        flat = {}
-        for key, value in given.items():
-            if self._in_force(key, given):
-                flat[self.fields[key].path] = from_widget(self.fields[key], value)
-        return nested(flat)
+        seen = self._in_force(given)
+        return nested({self.fields[key].path: from_widget(self.fields[key], given[key]) for key in given if key in seen})
 
     def values(self, config: Model | Mapping[str, Any]) -> list[Any]:
         """What the components show for a config; fields that it does not have keep their default."""
@@ -167,15 +168,20 @@ class Form(Generic[Model]):
     def _keys_of(self, path: str, problem: str, values: Sequence[Any]) -> list[str | None]:
         """The fields that a problem at `path` belongs to; a contradiction of a section belongs to all that it names."""
         given = dict(zip(self.components, values, strict=True))
-        chosen = [key for key in self.components if self._in_force(key, given)]
+        seen = self._in_force(given)
+        chosen = [key for key in self.components if key in seen]
         exact = [key for key in chosen if self.fields[key].path == path]
         inside = [key for key in chosen if key.startswith(f"{path}.") and _names(problem, self.fields[key])]
         return list(exact or inside) or [None]
 
-    def _in_force(self, key: str, given: Mapping[str, Any]) -> bool:
-        """Whether a field belongs to the chosen kind of its section."""
-        field = self.fields[key]
-        return field.belongs_to(given.get(f"{_section(field)}.kind"))
+    def _in_force(self, given: Mapping[str, Any]) -> set[str]:
+        """The fields that belong to the chosen kinds and mean something for the base model."""
+        traits = self.traits(given)
+        return {
+            key
+            for key, field in self.fields.items()
+            if field.belongs_to(given.get(f"{_section(field)}.kind")) and (not field.ui.needs or field.ui.needs in traits)
+        }
 
     def _say(self, key: str | None, path: str, problem: str, language: str) -> str:
         field = self.fields.get(key or "")

@@ -26,6 +26,12 @@ def names(model: ModelFacts | None = None) -> list[str]:
     return [name for name in found if name.startswith(f"{folder}/")]
 
 
+def twin(name: str | None, model: ModelFacts | None) -> str | None:
+    """The preset for the same purpose that is made for a model; None where there is none, or no preset at all."""
+    purpose = (name or "").rpartition("/")[2]
+    return next((fitting for fitting in names(model) if model and fitting.endswith(f"/{purpose}")), None)
+
+
 def choices(model: ModelFacts | None = None) -> list[tuple[Any, str]]:
     """Names for a list: translated where the locales know the preset."""
     keys = {name: f"preset.{name.replace('/', '-')}" for name in names(model)}

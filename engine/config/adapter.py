@@ -24,9 +24,9 @@ class LayerOptions(Section):
     """Which layers learn: attention only (smaller file), attention and feed-forward as Kohya does, convolutions only, or all."""
     train_unet: Annotated[bool, Ui(level="expert")] = True
     """Train the U-Net, which draws."""
-    train_text_encoder: Annotated[bool, Ui(level="advanced")] = False
+    train_text_encoder: Annotated[bool, Ui(level="advanced", needs="text")] = False
     """Also train the text encoder. Helps a trigger word to stick on SD1.x; costs memory, and text can no longer be cached."""
-    train_t5: Annotated[bool, Ui(level="expert")] = False
+    train_t5: Annotated[bool, Ui(level="expert", needs="t5")] = False
     """Also train the large T5 text encoder of SD3 and FLUX. Rarely worth its memory."""
     train_norms: Annotated[bool, Ui(level="expert")] = False
     """Also train the scale and shift of the normalisation layers (train_norm)."""
@@ -57,9 +57,9 @@ class RankOptions(LayerOptions):
 class ConvolutionOptions(RankOptions):
     """Algorithms with a rank of their own for convolutions."""
 
-    conv_rank: Annotated[int, Ge(0), Le(100_000), Ui(level="advanced", step=1)] = 0
+    conv_rank: Annotated[int, Ge(0), Le(100_000), Ui(level="advanced", step=1, needs="unet")] = 0
     """Rank for the 3x3 convolutions (conv dim). 0 leaves them alone (LierLa), 4 to 16 helps styles and shapes (C3Lier). With all layers, 0 means the same rank."""
-    conv_alpha: Annotated[float, Ge(0), Le(100_000), Ui(level="expert", step=1)] = 0.0
+    conv_alpha: Annotated[float, Ge(0), Le(100_000), Ui(level="expert", step=1, needs="unet")] = 0.0
     """Alpha of the convolutions; 0 means equal to their rank."""
     rank_dropout: Annotated[float, Ge(0), Le(0.9), Ui(level="expert", step=0.05)] = 0.0
     """Fraction of the rank switched off in each step, against overfitting."""

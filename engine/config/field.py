@@ -15,6 +15,10 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
 Level = Literal["basic", "advanced", "expert"]
+Trait = Literal["unet", "flow", "distilled", "text", "t5", "clip_skip"]
+"""What some base models have and others do not: convolutions, flow matching, a guidance they are told, text encoders that can be
+trained, T5, layers of a text encoder that can be left out."""
+TRAITS: frozenset[Trait] = frozenset(get_args(Trait))
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,14 @@ class Ui:
         step: the step of a number field or slider.
         level: who needs it; `basic` is always shown.
         widget: a hint where the type does not say enough ("slider", "lines", "model", "dataset", "seed").
+        needs: what a base model must have for it to mean anything, one of TRAITS; "" for nothing.
     """
 
     unit: str = ""
     step: float | None = None
     level: Level = "advanced"
     widget: str = ""
+    needs: Trait | Literal[""] = ""
 
 
 class Section(BaseModel):

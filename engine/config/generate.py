@@ -27,7 +27,7 @@ class GenerateConfig(Section):
     """Steps of the sampler. 20 to 30 is plenty; 0 is the model's own number."""
     guidance_scale: Annotated[float, Ge(0), Le(50), Ui(level="basic", step=0.5, widget="slider")] = 0.0
     """How closely the picture follows the prompt (CFG scale); 0 is the model's own, 1 is none."""
-    distilled_guidance: Annotated[float, Ge(0), Le(30), Ui(level="basic", step=0.5, widget="slider")] = 0.0
+    distilled_guidance: Annotated[float, Ge(0), Le(30), Ui(level="basic", step=0.5, widget="slider", needs="distilled")] = 0.0
     """How closely FLUX.1 dev follows the prompt, which it learnt in place of CFG (distilled CFG scale); 0 is the model's own."""
     seed: Annotated[int, Ge(-1), Le(2**32 - 1), Ui(level="basic", widget="seed", step=1)] = -1
     """The noise the picture starts from; -1 draws a new one each time. The same seed gives the same picture."""
@@ -37,7 +37,7 @@ class GenerateConfig(Section):
     """Height; 0 is the model's own."""
     batch_size: Annotated[int, Ge(1), Le(16), Ui(unit="pictures", level="basic", step=1)] = 1
     """Pictures at once; picture i starts from seed + i."""
-    clip_skip: Annotated[int, Ge(1), Le(12), Ui(level="advanced", step=1)] = 1
+    clip_skip: Annotated[int, Ge(1), Le(12), Ui(level="advanced", step=1, needs="clip_skip")] = 1
     """Use the text encoder's layer this far from its end (2 for many anime models)."""
     quantization: Annotated[Quantization, Ui(level="expert")] = "none"
     """Keep the large weights in 4 or 8 bits: about a quarter or half of the memory, a little slower."""

@@ -91,11 +91,11 @@ class TrainingOptions(Section):
     """Batches added up before the weights move: a larger batch without its memory."""
     learning_rate: Annotated[float, Ge(0), Le(10), Ui(level="basic", step=0.00001)] = 3e-4
     """How far each step moves (learning rate). Too high burns the picture, too low learns nothing."""
-    text_encoder_learning_rate: Annotated[float, Ge(0), Le(10), Ui(level="advanced", step=0.00001)] = 5e-5
+    text_encoder_learning_rate: Annotated[float, Ge(0), Le(10), Ui(level="advanced", step=0.00001, needs="text")] = 5e-5
     """Learning rate of the text encoder, when it is trained."""
     lora_plus: Annotated[float, Ge(1), Le(1000), Ui(level="advanced", step=1)] = 1.0
     """LoRA+: how many times faster the second factor (up) of the U-Net's adapters learns. 1 is off; 4 to 16 is usual."""
-    text_encoder_lora_plus: Annotated[float, Ge(1), Le(1000), Ui(level="expert", step=1)] = 1.0
+    text_encoder_lora_plus: Annotated[float, Ge(1), Le(1000), Ui(level="expert", step=1, needs="text")] = 1.0
     """LoRA+ for the text encoder's adapters."""
     optimizer: OptimizerOptions = PydanticField(default_factory=AdamW)
     schedule: Annotated[Literal["cosine", "constant"], Ui(level="advanced")] = "cosine"
@@ -110,15 +110,15 @@ class TrainingOptions(Section):
     """Calculate parts twice to halve the memory; about a third slower."""
     checkpointed_blocks: Annotated[int, Ge(0), Le(1000), Ui(unit="blocks", level="expert", step=1)] = 0
     """With gradient checkpointing: only so many blocks, those that save most, and the rest at full speed; 0 is all."""
-    timestep_sampling: Annotated[Literal["sigmoid", "uniform"], Ui(level="expert")] = "sigmoid"
+    timestep_sampling: Annotated[Literal["sigmoid", "uniform"], Ui(level="expert", needs="flow")] = "sigmoid"
     """Which noise levels are practised, for SD3, FLUX and Z-Image: mostly the middle ones, where the picture takes shape, or all alike."""
-    flow_shift: Annotated[float, Ge(0), Le(100), Ui(level="expert", step=0.5)] = 0.0
+    flow_shift: Annotated[float, Ge(0), Le(100), Ui(level="expert", step=0.5, needs="flow")] = 0.0
     """Shift of the noise levels towards noise (discrete flow shift), for SD3, FLUX and Z-Image; 0 is the model's own, 1 is none."""
-    distilled_guidance: Annotated[float, Ge(0), Le(30), Ui(level="expert", step=0.5)] = 1.0
+    distilled_guidance: Annotated[float, Ge(0), Le(30), Ui(level="expert", step=0.5, needs="distilled")] = 1.0
     """The guidance FLUX.1 dev is told while training. 1 is the usual value."""
     max_grad_norm: Annotated[float, Ge(0), Le(1000), Ui(level="expert", step=0.1)] = 1.0
     """Longer gradients are shortened to this; 0 leaves them."""
-    clip_skip: Annotated[int, Ge(1), Le(12), Ui(level="expert", step=1)] = 1
+    clip_skip: Annotated[int, Ge(1), Le(12), Ui(level="expert", step=1, needs="clip_skip")] = 1
     """Use the text encoder's layer this far from its end (2 for many anime models)."""
     cache_latents: Annotated[bool, Ui(level="expert")] = True
     """Keep encoded pictures on disk, so that the next run with them starts at once. Off: they are encoded at every start."""

@@ -13,6 +13,8 @@ from engine.errors import ModelError
 from engine.families.base import Family
 from engine.families.hub import download
 from engine.families.loading import load_parts, load_schedule, load_tokenizers
+from engine.families.placing import settle
+from engine.formats.models import MODELS
 from engine.library import model_facts
 
 if TYPE_CHECKING:
@@ -30,16 +32,19 @@ FAMILIES: dict[str, tuple[str, str]] = {
 
 
 def load_model(
-    location: Path | str, device: torch.device, dtype: torch.dtype, on_progress: Callable[[int, int], None] | None = None
-) -> Family:
+    location: Path | str, device: torch.device, dtype: torch.dtype, on_progress: Callable[[int, int], None] | None = None,
+    quantization: str = "none", streamed_blocks: int = 0,
+) -> Family:  # fmt: skip
     """Load a base model; its family is told from the files.
 
     Args:
         location: what `engine.library.find_model` gave: a folder, a file, or a Hugging Face id, which is downloaded first.
         on_progress: bytes done and in all while downloading.
+        quantization: "none", or a key of `engine.families.quantise.FORMATS` for the denoiser and large text encoders.
+        streamed_blocks: how many blocks of the denoiser stay in main memory; see `engine.families.streaming`.
 
     Raises:
-        ModelError: missing, damaged, an adapter, or of another family.
+        ModelError: missing, damaged, an adapter, or of another family; as `engine.families.quantise.quantise`.
     """
     if isinstance(location, str):
         # the folder of a download is named by a hash
@@ -49,8 +54,9 @@ def load_model(
     module, name = FAMILIES[facts.family]
     try:
         parts = load_parts(facts, dtype)
-        tokenizers = load_tokenizers(facts, parts)
-        return getattr(import_module(module), name)(facts, parts, tokenizers, load_schedule(facts), device, dtype)
+        tokenizers, schedule = load_tokenizers(facts, parts), load_schedule(facts)
+        settle(parts, MODELS[facts.family].denoiser, device, quantization, streamed_blocks)
+        return getattr(import_module(module), name)(facts, parts, tokenizers, schedule, device, dtype)
     except ModelError as error:
         error.values.setdefault("field", "model.path")
         raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from engine.config.adapter import LayerOptions
 from engine.config.targets import Layer, Target, choose
 from engine.errors import PromptError
+from engine.families.parking import parked, visiting
 from engine.formats.models import MODELS
 from engine.formats.models.base import ModelFormat, Prediction, Variant
 from engine.library import ModelFacts
@@ -53,7 +55,8 @@ class Family(ABC):
 
     Args:
         facts: name, location, variant, own resolution, prediction.
-        parts: its networks, as diffusers and transformers build them, by the names of their folders; in their number formats.
+        parts: its networks, as diffusers and transformers build them, by the names of their folders; in their number formats and
+            where they shall be (`engine.families.placing`).
         tokenizers: text encoder -> tokenizer.
         scheduler_config: the model's noise schedule, as diffusers writes it.
         device: where predictions are made.
@@ -66,7 +69,7 @@ class Family(ABC):
     ) -> None:  # fmt: skip
         self.facts, self.device, self.dtype = facts, device, dtype
         self.tokenizers, self.scheduler_config = dict(tokenizers), dict(scheduler_config)
-        self.parts: dict[str, Any] = {name: part.eval().requires_grad_(False).to(device) for name, part in parts.items()}
+        self.parts: dict[str, Any] = {name: part.eval().requires_grad_(False) for name, part in parts.items()}
 
     @property
     def format(self) -> ModelFormat:
@@ -89,6 +92,19 @@ class Family(ABC):
     def components(self) -> dict[str, nn.Module]:
         """The parts an adapter may change, by name: "text_encoder", "unet"; the denoiser comes last."""
         return {name: self.parts[name] for name in self.format.trained if name in self.parts}
+
+    @property
+    def encoders(self) -> list[str]:
+        """Names of the text encoders that it has."""
+        return [name for name in self.format.text_encoders if name in self.parts]
+
+    def on_device(self, *names: str) -> AbstractContextManager[None]:
+        """Inside, these parts are on the device, whatever has to leave it for them; afterwards all are where they were."""
+        return visiting(self.parts, names, self.device)
+
+    def parked(self, *names: str) -> AbstractContextManager[None]:
+        """Inside, these parts leave the device to the others, and come for visits only."""
+        return parked(self.parts, names, self.device)
 
     def layers(self) -> dict[str, list[Layer]]:
         """Component -> every layer that can be adapted, in a fixed order; the text encoders come first."""

@@ -14,9 +14,6 @@ from engine.generation.attention import plain_text
 from engine.generation.flow_samplers import even_levels
 from engine.generation.t5_text import T5Text
 
-T5_LENGTH = {"dev": 512, "schnell": 256}
-"""Variant -> tokens of every text, as it was trained with."""
-
 
 class Flux(Family):
     def conditioning(self, clip_skip: int) -> FluxConditioning:
@@ -27,7 +24,7 @@ class Flux(Family):
 
     def t5_text(self) -> T5Text:
         """The reader of whole prompts."""
-        return T5Text(self.tokenizers["text_encoder_2"], self.parts["text_encoder_2"], T5_LENGTH[self.facts.variant])
+        return T5Text(self.tokenizers["text_encoder_2"], self.parts["text_encoder_2"], self.facts.habits.text_length)
 
     def pool(self, texts: Sequence[str]) -> Tensor:
         """Plain texts, cut at CLIP's length, as one vector each, (B, D); differentiable."""

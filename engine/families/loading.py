@@ -13,6 +13,7 @@ from torch import nn
 
 from engine.errors import ModelError
 from engine.families.parts import build_empty, part_class
+from engine.fitting import vae_precision
 from engine.formats.checkpoint_shapes import zero_terminal_snr
 from engine.formats.models import MODELS
 from engine.formats.models.base import CONFIGS, ModelFormat, Part
@@ -25,12 +26,21 @@ from engine.library import ModelFacts, PartSource
 def load_parts(facts: ModelFacts, dtype: torch.dtype) -> dict[str, nn.Module]:
     """Every part of a model, on the CPU, copied out of its files.
 
+    Args:
+        dtype: of all parts, but a VAE that overflows float16 is float32 then.
+
     Raises:
         ModelError: codes `file.*`, `model.broken_folder`, `model.missing_tensors`, `model.bad_shape`.
     """
     model = MODELS[facts.family]
     configs = model.variants[facts.variant].configs
-    return {name: load_part(name, model.parts[name], configs, source, dtype) for name, source in facts.sources.items()}
+    parts = {}
+    for name, source in facts.sources.items():
+        wide = name == "vae" and dtype == torch.float16
+        parts[name] = load_part(name, model.parts[name], configs, source, torch.float32 if wide else dtype)
+        if wide:
+            parts[name].to(getattr(torch, vae_precision("float16", bool(parts[name].config.force_upcast))))
+    return parts
 
 
 def load_part(name: str, part: Part, configs: str, source: PartSource, dtype: torch.dtype) -> nn.Module:

@@ -12,7 +12,6 @@ import torch
 
 from engine.families import load_model
 from engine.families.base import Family
-from engine.families.quantise import quantise
 
 
 class ModelShelf:
@@ -22,28 +21,30 @@ class ModelShelf:
         self._model: Family | None = None
         self._key: tuple = ()
 
-    def take(self, location: Path | str, device: torch.device, dtype: torch.dtype, quantization: str = "none") -> Family:
+    def take(
+        self, location: Path | str, device: torch.device, dtype: torch.dtype, quantization: str = "none", streamed_blocks: int = 0
+    ) -> Family:  # fmt: skip
         """The model at `location`, loaded only if it is not the one held or its files have changed.
 
         Args:
-            quantization: "none", or a key of `engine.families.quantise.FORMATS` for the U-Net.
+            quantization, streamed_blocks: how it is made to fit the device; see `load_model`.
 
         Raises:
-            ModelError: as `load_model` and `quantise`.
+            ModelError: as `load_model`.
         """
-        if not self.holds(location, device, dtype, quantization):
+        if not self.holds(location, device, dtype, quantization, streamed_blocks):
             self.clear()  # two at once may not fit
-            key = (*_key(location, device, dtype), quantization)
-            model = load_model(location, device, dtype)
-            if quantization != "none":
-                quantise(model.denoiser, quantization)
-            self._model, self._key = model, key
+            key = (*_key(location, device, dtype), quantization, streamed_blocks)
+            self._model = load_model(location, device, dtype, None, quantization, streamed_blocks)
+            self._key = key
         assert self._model
         return self._model
 
-    def holds(self, location: Path | str, device: torch.device, dtype: torch.dtype, quantization: str = "none") -> bool:
+    def holds(
+        self, location: Path | str, device: torch.device, dtype: torch.dtype, quantization: str = "none", streamed_blocks: int = 0
+    ) -> bool:  # fmt: skip
         """Whether `take` would load nothing. If not, let go of the model you had first, or two are in memory."""
-        return self._model is not None and self._key == (*_key(location, device, dtype), quantization)
+        return self._model is not None and self._key == (*_key(location, device, dtype), quantization, streamed_blocks)
 
     def clear(self) -> None:
         """Let go of the model and its memory."""

@@ -17,44 +17,14 @@ from torch import Tensor, nn
 
 from engine.families.blocks import blocks_of
 from engine.families.checkpointing import recomputed
-from engine.families.quantise import quantise
 
 ALIGNMENT = 256
 """Bytes; kernels want tensors to begin at multiples of 16."""
 
 
-def place(part: nn.Module, device: torch.device, quantization: str = "none", streamed: int = 0) -> nn.Module:
-    """Bring a frozen part to the device, quantised, with `streamed` of its blocks streamed; all if it has fewer.
-
-    Only what stays is on the device at any time, and one block more.
-
-    Args:
-        quantization: "none" or a key of `engine.families.quantise.FORMATS`.
-
-    Raises:
-        ModelError: as `quantise`.
-    """
-    visitors = spread(blocks_of(part), streamed)
-    away = {id(module) for block in visitors for module in block.modules()}
-    hosts = []
-    for block in visitors:
-        if quantization != "none":
-            quantise(block, quantization, device)
-        hosts.append(Packed(block.to(device)))
-    if quantization != "none":
-        quantise(part, quantization, device)
-    for module in part.modules():
-        if id(module) not in away:
-            module._apply(lambda tensor: tensor.to(device), recurse=False)
-    if visitors:
-        Stream(visitors, hosts, device)
-    return part
-
-
-def spread(blocks: Sequence[nn.Module], count: int) -> list[nn.Module]:
-    """`count` of the blocks at even distances, so that what stays computes while the next visitor is copied."""
-    count = min(count, len(blocks))
-    return [blocks[number * len(blocks) // count] for number in range(count)]
+def is_streamed(part: nn.Module) -> bool:
+    """Whether some of its blocks are streamed: then it has its place, and is not to be moved."""
+    return any(isinstance(block.__dict__.get("forward"), _Visiting) for block in blocks_of(part))
 
 
 class Packed:

@@ -1,6 +1,6 @@
 """Which programs can use an adapter file, and why not.
 
-From what these programs do with Stable Diffusion 1.x, 2.x and XL adapters: AUTOMATIC1111 1.10, Forge, ComfyUI, diffusers 0.42,
+From what these programs do with adapters of the families known here: AUTOMATIC1111 1.10, Forge, ComfyUI, diffusers 0.42,
 Kohya's sd-scripts with LyCORIS 4.1 (to go on training). Torch-free; the file's header tells everything.
 """
 
@@ -10,19 +10,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.formats.models import MODELS
 from engine.formats.summary import AdapterSummary
 
 Loads = Literal["yes", "partly", "no"]
 
 PROGRAMS = ("lora_atelier", "automatic1111", "forge", "comfyui", "diffusers", "sd_scripts")
-FAMILIES = {"lora_atelier": ("sd1",), "automatic1111": ("sd1", "sd2", "sdxl", "sd3")}
-"""Families of base models, where a program knows fewer than exist; ours are those of `engine.families`."""
+FAMILIES = {
+    "lora_atelier": tuple(MODELS), "automatic1111": ("sd1", "sd2", "sdxl", "sd3"), "forge": ("sd1", "sd2", "sdxl", "sd3", "flux"),
+    "sd_scripts": ("sd1", "sd2", "sdxl", "sd3", "flux"),
+}  # fmt: skip
+"""Families of base models, where a program knows fewer than exist."""
 
 REASONS: dict[str, str] = {
     "algorithm": "It does not know this algorithm and leaves the adapter out.",
     "family": "It does not know this family of base models.",
     "spelling": "It does not know these names of layers and leaves the adapter out.",
     "peft_names": "It knows some of the names only, and does not look for alpha where this form keeps it: convert to Kohya's form.",
+    "t5": "It leaves out what was learnt in T5, the large text encoder.",
     "dora_axis": "It takes the norm of the weight along the other axis: the picture differs.",
     "dora_base": "It divides by the norm of the base weight alone: the picture differs slightly.",
     "dora_dropped": "It drops the magnitudes of DoRA: the picture is wrong. Convert to PEFT's form.",
@@ -75,6 +80,9 @@ LYCORIS: dict[str, _Rule] = {
     "automatic1111": ("no", "spelling"), "forge": ("no", "spelling"), "diffusers": ("no", "spelling"), "sd_scripts": ("no", "spelling"),
 }  # fmt: skip
 """Names that begin with `lycoris_`."""
+SD3_KOHYA: dict[str, _Rule] = {"diffusers": ("no", "spelling")}
+"""Kohya's names of SD3's transformer: diffusers loads nothing of them and says nothing."""
+T5: dict[str, _Rule] = {"diffusers": ("partly", "t5")}
 EMBEDDINGS: dict[str, _Rule] = {
     "forge": ("partly", "embeddings"), "comfyui": ("partly", "embeddings"), "diffusers": ("no", "bundle"),
     "sd_scripts": ("partly", "embeddings"),
@@ -110,8 +118,12 @@ def _tables(program: str, summary: AdapterSummary) -> Iterator[dict[str, _Rule]]
         yield DORA
     if summary.tucker:
         yield TUCKER
-    if summary.format in ("peft", "diffusers"):
+    if summary.format == "peft" or (summary.format == "diffusers" and summary.base != "z_image"):  # whose files are all dotted
         yield PEFT
+    if summary.format == "kohya" and summary.base == "sd3":
+        yield SD3_KOHYA
+    if "text_encoder_3" in summary.modules or (summary.base == "flux" and "text_encoder_2" in summary.modules):
+        yield T5
     if summary.format == "lycoris":
         yield LYCORIS
     if summary.embeddings:

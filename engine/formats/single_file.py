@@ -29,6 +29,7 @@ CONFIGS_KEY = "lora_atelier.configs"
 """Metadata key: part -> what neither its shapes nor the shipped config tell, JSON."""
 _UNUSED = re.compile(
     r"(text_model\.)?embeddings\.position_ids|(.*\.)?(text_projection|logit_scale)(\.weight)?|loss\..*|.*model_ema.*"
+    r"|attn_mask|transformer\.resblocks\.23\..*"  # the block of OpenCLIP-H that Stable Diffusion 2.x does not use
 )
 """Tensors that checkpoints carry along and no part reads."""
 

@@ -9,7 +9,7 @@ learns from it (Hu et al. 2022, section 4.2), and of what comes before the first
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -110,16 +110,13 @@ class Sketch:
     """Args:
     batch: pictures, or texts.
     ranks: path of a layer -> rank of its adapter; 0 for one that is not a product of thin factors.
-    again: how many blocks, the first ones, are calculated again instead of kept; None is all.
-    inputs_kept: whether every Linear keeps its input, adapted or not, as LLM.int8() does.
+    again: names of the blocks that are calculated again in the backward pass instead of kept.
     """
 
     def __init__(
-        self, batch: int = 1, formats: Formats = Formats(), ranks: Mapping[str, int] | None = None, again: int | None = 0,
-        inputs_kept: bool = False,
-    ) -> None:  # fmt: skip
-        self.batch, self.formats, self.ranks = batch, formats, ranks or {}
-        self.again, self.inputs_kept = again, inputs_kept
+        self, batch: int = 1, formats: Formats = Formats(), ranks: Mapping[str, int] | None = None, again: Container[str] = ()
+    ) -> None:
+        self.batch, self.formats, self.ranks, self.again = batch, formats, ranks or {}, again
         self.live = self.peak = 0
         self._open = Block("")
         self.blocks = [self._open]
@@ -128,7 +125,7 @@ class Sketch:
     @contextmanager
     def block(self, name: str, *inputs: Value) -> Iterator[None]:
         """Everything inside belongs to the block, which is given `inputs`."""
-        outer, again = self._open, self.again is None or len(self.blocks) <= self.again
+        outer, again = self._open, name in self.again
         self._open = block = Block(name, again)
         self.blocks.append(block)
         self._copies.clear()
@@ -158,10 +155,7 @@ class Sketch:
         shared: layers with the same word are given the same x and keep it together.
         """
         self._weigh(path, Weight(x.channels * outputs, outputs * bias))
-        y = self._product(path, x, x.rows, outputs, x.channels, shared)
-        if self.inputs_kept and x.learns:
-            self._keep(self._cast(x, self.formats.compute, "int8"), "product")
-        return y
+        return self._product(path, x, x.rows, outputs, x.channels, shared)
 
     def conv(self, path: str, x: Value, outputs: int, kernel: int = 3, rows: int = 0, bias: bool = True) -> Value:
         """Unlike a Linear, a convolution keeps its input for a gradient of its weight, wanted or not.

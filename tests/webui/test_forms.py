@@ -190,7 +190,7 @@ def test_only_the_chosen_kind_is_read(union: Form[Choice]) -> None:
 
 def test_only_the_chosen_kind_is_seen_and_the_rest_keeps_its_value(union: Form[Choice]) -> None:
     assert [component.visible for component in union.inputs] == [True, True, True, False, False, True]
-    assert [component.elem_id for component in union.kinds] == ["choice-way-kind"]
+    assert [component.elem_id for component in union.deciding] == ["choice-way-kind"]
     updates = dict(zip(KEYS, union.seen("fancy", 3, 60, 7, 5, 2), strict=True))
     seen = {key: update.get("visible") for key, update in updates.items()}
     assert seen == dict(zip(KEYS, [None, True, False, True, True, None], strict=True))
@@ -200,6 +200,25 @@ def test_only_the_chosen_kind_is_seen_and_the_rest_keeps_its_value(union: Form[C
 def test_a_problem_of_a_kind_is_told_at_its_own_field(union: Form[Choice]) -> None:
     assert list(union.check(["fancy", 3, 60, 99, 5, 2], "en").problems) == ["way.rank@fancy"]
     assert list(union.check(["fancy", 99, 60, 7, 5, 2], "en").problems) == ["way.depth"]
+
+
+# ---- base models ----
+
+
+def test_only_what_means_something_for_the_model_is_seen_and_read() -> None:
+    with gr.Blocks():
+        form = Form("traits", TrainConfig, traits=lambda given: {"flow", "t5"} if given["model.path"] == "other" else {"unet"})
+        for section in ("model", "adapter", "training", "dataset", "samples", "output"):
+            for level in ("basic", "advanced", "expert"):
+                form.place_level(f"{section}.", level)
+    values = dict(zip(form.keys, form.values(TrainConfig()), strict=True)) | {"adapter.train_t5": True, "adapter.conv_rank": 3}
+    for model, seen, hidden in (("starter", "adapter.conv_rank", "adapter.train_t5"), ("other", "adapter.train_t5", "adapter.conv_rank")):
+        given = list((values | {"model.path": model}).values())
+        updates = dict(zip(form.keys, form.seen(*given), strict=True))
+        assert updates[seen]["visible"] and not updates[hidden]["visible"]
+        config = form.check(given, "en").config
+        assert config and config.adapter.train_t5 == (model == "other") and config.adapter.conv_rank == (3 if model == "starter" else 0)
+    assert form.components["model.path"] in form.deciding
 
 
 # ---- algorithms ----
@@ -216,7 +235,7 @@ def test_every_algorithm_goes_through_the_form(train: Form[TrainConfig], kind: s
     config = validate(TrainConfig, {"adapter": {"kind": kind, "train_text_encoder": True}})
     assert train.check(train.values(config), "en").config == config
     updates = dict(zip(train.keys, train.seen(*train.values(config)), strict=True))
-    shown = {key for key, update in updates.items() if update.get("visible")}
+    shown = {key for key, update in updates.items() if update.get("visible") and key.startswith("adapter.")}
     assert {train.fields[key].path.removeprefix("adapter.") for key in shown} == set(type(config.adapter).model_fields) - {"kind"}
 
 

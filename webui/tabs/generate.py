@@ -6,12 +6,14 @@ Pictures are made by the worker. While a job is under way a timer looks at its r
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from engine import library
+from engine.config.field import TRAITS
 from engine.config.generate import GenerateConfig
 from engine.errors import EngineError
 from engine.jobs import actions
@@ -21,6 +23,7 @@ from webui.context import Context, reported
 from webui.forms import PRESS, Form
 from webui.i18n import label, t
 from webui.widgets.adapter_cards import insertable
+from webui.widgets.chosen_model import chosen_model, own_settings, samplers
 from webui.widgets.html import text
 from webui.widgets.notices import empty, plain_problem, problem
 from webui.widgets.picture_report import report_html
@@ -56,13 +59,15 @@ class _Builder:
     def __init__(self, context: Context) -> None:
         self.context, self.workspace = context, context.workspace
         self.jobs: JobStore = context.jobs
-        self.form = Form("generate", GenerateConfig, "generate.", omit=("live_run",), terse=TERSE)
+        self.form = Form("generate", GenerateConfig, "generate.", omit=("live_run",), terse=TERSE, traits=self._traits)
+        self.own = own_settings(chosen_model(library.STARTER, self.workspace))
 
     # ---- layout ----
 
     def tab(self) -> GenerateTab:
         self.press, self.live_run = gr.Textbox(visible=False), gr.State("")
         self.marked, self.job, self.cards_seen = gr.State([]), gr.State(""), gr.State({})
+        self.followed = gr.State(self.own)
         self.timer = gr.Timer(SECONDS, active=False)
         with gr.Row(elem_classes=["work", "bench"], equal_height=False):
             with gr.Column(scale=6, min_width=320):
@@ -100,10 +105,11 @@ class _Builder:
         place = self.form.place
         with gr.Column(elem_classes=["card"]):
             with gr.Row():
-                place("sampler", min_width=180)
-                place("steps", min_width=180)
+                place("sampler", min_width=180, choices=samplers(chosen_model(library.STARTER, self.workspace)), value=self.own["sampler"])
+                place("steps", min_width=180, value=self.own["steps"])
             with gr.Row():
-                place("guidance_scale", min_width=180, maximum=20)
+                place("guidance_scale", min_width=180, maximum=20, value=self.own["guidance_scale"])
+                place("distilled_guidance", min_width=180, maximum=10)
                 place("batch_size", min_width=120)
             with gr.Row(elem_classes=["seed"]):
                 place("seed", min_width=160, scale=4)
@@ -157,6 +163,10 @@ class _Builder:
             [form.components["prompt"].change, form.components["model"].change], self._count,
             [form.components["prompt"], form.components["model"]], self.tokens, queue=False, trigger_mode="always_last", **quiet,
         )  # fmt: skip
+        followers = [form.components[key] for key in self.own]
+        form.components["model"].change(
+            self._follow, [form.components["model"], self.followed, *followers], [self.followed, *followers], queue=False, **quiet
+        ).then(form.seen, form.inputs, form.inputs, queue=False, **quiet)
         self._load_outputs = [form.components["model"], self.cards_seen, self.cards, self.live, self.live_run, *shown]
 
     # ---- what happens ----
@@ -196,10 +206,22 @@ class _Builder:
         return run.id, gr.update(visible=True, label=words, info=t("text.gen.live_note", language), **kept)
 
     def _family(self, model: str) -> str:
-        try:
-            return library.model_facts(library.find_model(model, self.workspace)).family
-        except EngineError:
-            return ""
+        facts = chosen_model(model, self.workspace)
+        return facts.family if facts else ""
+
+    def _traits(self, given: Mapping[str, Any]) -> Set[str]:
+        facts = chosen_model(given["model"], self.workspace)
+        return facts.traits if facts else TRAITS
+
+    def _follow(self, model: str, before: dict[str, Any], *values: Any) -> list[Any]:
+        """Another model is chosen: what was the last one's own becomes this one's; what somebody set stays, if the model can do it."""
+        facts = chosen_model(model, self.workspace)
+        own, able = own_settings(facts), samplers(facts)
+        kept = {
+            key: own[key] if value == before.get(key) or (key == "sampler" and value not in able) else value
+            for key, value in zip(self.own, values, strict=True)
+        }
+        return [own, gr.update(choices=able, value=kept.pop("sampler")), *(gr.update(value=value) for value in kept.values())]
 
     def _count(self, request: gr.Request, prompt: str, model: str) -> str:
         return count_html(prompt or "", model or "", self.workspace, self.context.language(request))

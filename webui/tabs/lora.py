@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from engine import library
+from engine.config.field import TRAITS
 from engine.config.load import validate
 from engine.config.train import TrainConfig
 from engine.errors import EngineError
@@ -21,6 +22,7 @@ from webui import presets
 from webui.context import Context, reported
 from webui.forms import PRESS, Checked, Form
 from webui.i18n import label, t, table
+from webui.widgets.chosen_model import AUTOMATIC, chosen_model, samplers
 from webui.widgets.html import text
 from webui.widgets.notices import notices, plain_problem, problem
 from webui.widgets.plan import plan_html, strip_html
@@ -51,7 +53,7 @@ def build(context: Context, reader: RunReader) -> LoraTab:
 class _Builder:
     def __init__(self, context: Context, reader: RunReader) -> None:
         self.context, self.workspace = context, context.workspace
-        self.form = Form("train", TrainConfig)
+        self.form = Form("train", TrainConfig, traits=self._traits)
         self.panel: RunPanel
         self.reader = reader
 
@@ -128,7 +130,7 @@ class _Builder:
             [component.change for component in form.inputs], self._recompute, given, shown, queue=False,
             trigger_mode="always_last", **quiet,
         )  # fmt: skip
-        gr.on([kind.change for kind in form.kinds], form.seen, form.inputs, form.inputs, queue=False, **quiet)
+        gr.on([kind.change for kind in form.deciding], form.seen, form.inputs, form.inputs, queue=False, **quiet)
         form.components["adapter.kind"].change(self._about, form.components["adapter.kind"], self.about, queue=False, **quiet)
         self.preset.input(
             self._choose_preset,
@@ -138,7 +140,7 @@ class _Builder:
             **quiet,
         )
         form.components["model.path"].change(
-            self._fitting_presets, [form.components["model.path"], self.preset], self.preset, queue=False, **quiet
+            self._follow, [self.preset, *form.inputs], [self.preset, *form.inputs], queue=False, **quiet
         )
         self.fill.click(self._fill_practice, form.inputs, [self.preset, *form.inputs], queue=False, **quiet)
         started = [self.card, self.trouble, self.marked, *panel.outputs, *form.inputs]
@@ -237,12 +239,24 @@ class _Builder:
 
     def _fitting_presets(self, model: str, chosen: str | None) -> Any:
         """Presets made for a base model; all of them while it is unknown."""
-        try:
-            facts = library.model_facts(library.find_model(model, self.workspace))
-        except EngineError:
-            facts = None
-        fitting = presets.choices(facts)
+        fitting = presets.choices(chosen_model(model, self.workspace))
         return gr.update(choices=fitting, value=chosen if chosen in [name for _, name in fitting] else None)
+
+    def _traits(self, given: Mapping[str, Any]) -> Set[str]:
+        facts = chosen_model(given["model.path"], self.workspace)
+        return facts.traits if facts else TRAITS
+
+    def _follow(self, preset: str | None, *values: Any) -> list[Any]:
+        """Another base model is chosen: its presets, the one for the same purpose if one was in force, and samplers it can use."""
+        given = dict(zip(self.form.keys, values, strict=True))
+        facts = chosen_model(given["model.path"], self.workspace)
+        twin = presets.twin(preset, facts)
+        filled = self._filled(twin, values) if twin and twin != preset else list(values)
+        updates = [gr.update(value=new) if new != old else gr.skip() for new, old in zip(filled, values, strict=True)]
+        place = self.form.keys.index("samples.sampler")
+        able = [AUTOMATIC, *(word for word in samplers(facts) if word != AUTOMATIC)]
+        updates[place] = gr.update(choices=able, value=filled[place] if filled[place] in able else AUTOMATIC)
+        return [self._fitting_presets(given["model.path"], twin or preset), *updates]
 
     def _choose_preset(self, preset: str | None, *values: Any) -> list[Any]:
         if preset not in presets.names():

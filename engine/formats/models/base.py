@@ -69,6 +69,7 @@ class Habits:
         distilled_guidance: the guidance that models distilled from a guided one are told (FLUX.1 dev); 0 where there is none.
         resolution: side of the square it was made for, px.
         clip_skip: of the text encoder, where it has one that layers can be left out of; 0 where it has none.
+        text_length: tokens of a prompt that it reads; 0 is any number, in chunks of 75.
     """
 
     sampler: SamplerName = "Euler a"
@@ -77,6 +78,7 @@ class Habits:
     distilled_guidance: float = 0.0
     resolution: int = 512
     clip_skip: int = 1
+    text_length: int = 0
 
 
 @dataclass(frozen=True)

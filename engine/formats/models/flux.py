@@ -17,11 +17,11 @@ from engine.formats.models.parts import clip, t5, vae
 
 DEV = Variant(
     "FLUX.1 dev", "flux1", "flux-1-dev", "flux_dev",
-    Habits("Euler", steps=20, guidance_scale=1.0, distilled_guidance=3.5, resolution=1024, clip_skip=0), "flow",
+    Habits("Euler", steps=20, guidance_scale=1.0, distilled_guidance=3.5, resolution=1024, clip_skip=0, text_length=512), "flow",
 )  # fmt: skip
 SCHNELL = Variant(
     "FLUX.1 schnell", "flux1", "flux-1-schnell", "flux_schnell",
-    Habits("Euler", steps=4, guidance_scale=1.0, resolution=1024, clip_skip=0), "flow",
+    Habits("Euler", steps=4, guidance_scale=1.0, resolution=1024, clip_skip=0, text_length=256), "flow",
 )  # fmt: skip
 
 

@@ -26,14 +26,12 @@ def _text_sizes(shapes: Shapes) -> dict[str, Any]:
 
 
 def _variant(shapes: Shapes, metadata: Mapping[str, str]) -> str:
-    """The 768 px model unless the card says otherwise: most of what was trained from 2.x came from it."""
+    """The 768 px model unless the file says otherwise: most of what was trained from 2.x came from it."""
     if inpaints(shapes["input_blocks.0.0.weight"][1], shapes["out.2.weight"][0]):
         return "inpainting"
-    said = metadata.get("modelspec.prediction_type", "")
-    if said:
+    if said := metadata.get("modelspec.prediction_type"):
         return "base" if said == "epsilon" else "v"
-    small = metadata.get("modelspec.architecture", "").startswith(BASE.architecture)
-    return "base" if small or metadata.get("modelspec.resolution") == "512x512" else "v"
+    return "base" if metadata.get("modelspec.architecture", "").startswith(BASE.architecture) else "v"
 
 
 def _folder_variant(configs: Mapping[str, Mapping[str, Any]]) -> str:

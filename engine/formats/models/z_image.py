@@ -17,12 +17,12 @@ from engine.formats.z_image_layers import z_image_layers
 
 TURBO = Variant(
     "Z-Image Turbo", "z_image", "z-image-turbo", "z_image",
-    Habits("Euler", steps=8, guidance_scale=1.0, resolution=1024, clip_skip=0), "flow",
+    Habits("Euler", steps=8, guidance_scale=1.0, resolution=1024, clip_skip=0, text_length=512), "flow",
 )  # fmt: skip
 BASE = Variant(
     "Z-Image", "z_image", "z-image", "z_image_base",
     # The model card's 4: its pipeline adds the difference to the guided side, which counts one less.
-    Habits("Euler", steps=28, guidance_scale=5.0, resolution=1024, clip_skip=0), "flow",
+    Habits("Euler", steps=28, guidance_scale=5.0, resolution=1024, clip_skip=0, text_length=512), "flow",
 )  # fmt: skip
 TURBO_SHIFT = 3.0
 """How far the schedule is shifted to noise; the base model's is 6."""

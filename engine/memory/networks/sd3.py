@@ -91,7 +91,7 @@ def _joint(
     theirs = _projections(sketch, path, ("add_q_proj", "add_k_proj", "add_v_proj"), added, words, heads)  # type: ignore[arg-type]
     q, k, v = (sketch.join(*pair) for pair in zip(mine, theirs, strict=True))
     del mine, theirs
-    mixed = sketch.attention(q, k, v, heads)
+    mixed = sketch.add(sketch.attention(q, k, v, heads))  # head by head, as q is, and put together again
     if not last:
         words = sketch.linear(f"{path}.to_add_out", mixed.part(words.rows), x.channels)
     return sketch.linear(f"{path}.to_out.0", mixed.part(x.rows), x.channels), words

@@ -47,9 +47,10 @@ def unet(sketch: Sketch, config: Mapping[str, Any], width: int, height: int, tex
                 hidden = walk.transformer(f"{path}.attentions.{layer}", hidden, level)
             skips.append(hidden)
         if level is not steps[-1]:
-            hidden = sketch.conv(f"{path}.downsamplers.0.conv", hidden, level.channels, rows=hidden.rows // 4)
+            with sketch.block(f"{path}.downsamplers.0", hidden):
+                hidden = sketch.conv(f"{path}.downsamplers.0.conv", hidden, level.channels, rows=hidden.rows // 4)
             skips.append(hidden)
-    hidden = walk.resnet("mid_block.resnets.0", hidden, steps[-1].channels, whole=True)
+    hidden = walk.resnet("mid_block.resnets.0", hidden, steps[-1].channels)
     hidden = walk.transformer("mid_block.attentions.0", hidden, steps[-1])
     hidden = walk.resnet("mid_block.resnets.1", hidden, steps[-1].channels)
     for index, level in enumerate(reversed(steps)):
@@ -61,7 +62,8 @@ def unet(sketch: Sketch, config: Mapping[str, Any], width: int, height: int, tex
             if level.attends:
                 hidden = walk.transformer(f"{path}.attentions.{layer}", hidden, level)
         if level is not steps[0]:
-            hidden = upsample(sketch, f"{path}.upsamplers.0.conv", hidden)
+            with sketch.block(f"{path}.upsamplers.0", hidden):
+                hidden = upsample(sketch, f"{path}.upsamplers.0.conv", hidden)
     hidden = sketch.activation(sketch.norm("conv_norm_out", hidden, config.get("norm_num_groups", 32)))
     return sketch.conv("conv_out", hidden, config.get("out_channels", 4))
 
@@ -92,12 +94,7 @@ class _Walk:
     def groups(self) -> int:
         return self.config.get("norm_num_groups", 32)
 
-    def resnet(self, path: str, x: Value, channels: int, whole: bool = False) -> Value:
-        """Args:
-        whole: it is never calculated again.
-        """
-        if whole:
-            return resnet(self.sketch, path, x, self.time, channels, self.groups)
+    def resnet(self, path: str, x: Value, channels: int) -> Value:
         with self.sketch.block(path, x, self.time):
             return resnet(self.sketch, path, x, self.time, channels, self.groups)
 

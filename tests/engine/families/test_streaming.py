@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from engine.families.blocks import blocks_of
 from engine.families.checkpointing import checkpointing
+from engine.families.placing import place
 from engine.families.quantise import EightBit
-from engine.families.streaming import Stream, place, spread
+from engine.families.streaming import Stream, is_streamed
 from tests.support.networks import DENOISERS, adapters_in, equal, gradients, network, predict
 
 CPU = torch.device("cpu")
@@ -145,11 +146,6 @@ def test_a_block_that_is_away_lies_in_one_piece_of_main_memory() -> None:
     before: dict[str, Tensor] = {name: tensor.clone() for name, tensor in part.state_dict().items()}
     predict("flux", part)
     assert equal(dict(part.state_dict()), before) and equal(before, dict(network("flux").state_dict()))
-
-
-def test_blocks_are_spread_evenly() -> None:
-    assert spread(list(range(10)), 3) == [0, 3, 6]  # type: ignore[arg-type, list-item]
-    assert spread(list(range(4)), 9) == [0, 1, 2, 3]  # type: ignore[arg-type, list-item]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")

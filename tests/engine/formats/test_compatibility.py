@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from engine.families import FAMILIES
 from engine.formats import compatibility as module
 from engine.formats.compatibility import ALGORITHMS, PROGRAMS, REASONS, compatibility
+from engine.formats.models import MODELS
 from engine.formats.summary import AdapterSummary, describe
 from tests.support.tiny import tiny_parts
 
@@ -85,17 +86,33 @@ def test_verdicts(summaries: dict[str, AdapterSummary], file: str, program: str,
     assert (verdict.loads, verdict.reasons[:1]) == (loads, (reason,) if reason else ())
 
 
+OTHER_FAMILIES = [
+    ("flux", {}, {"automatic1111": "family"}),
+    ("flux", {"modules": {"unet": 1, "text_encoder_3": 1}}, {"automatic1111": "family", "diffusers": "t5"}),
+    ("sd3", {}, {"diffusers": "spelling"}),
+    ("sd3", {"format": "peft"}, {"automatic1111": "spelling", "forge": "peft_names", "comfyui": "peft_names", "sd_scripts": "spelling"}),
+    ("z_image", {"format": "diffusers"}, dict.fromkeys(("automatic1111", "forge", "sd_scripts"), "family")),
+]
+
+
+@pytest.mark.parametrize(("family", "facts", "reasons"), OTHER_FAMILIES)
+def test_other_families(summaries: dict[str, AdapterSummary], family: str, facts: dict, reasons: dict[str, str]) -> None:
+    verdicts = compatibility(replace(summaries["lora"], base=family, **facts))
+    assert {program: verdict.reasons[0] for program, verdict in verdicts.items() if verdict.loads != "yes"} == reasons
+
+
 def test_all_reasons_of_a_file_are_told_the_gravest_first(summaries: dict[str, AdapterSummary]) -> None:
     mixed = replace(summaries["dora"], algorithms=("ia3", "lora"), embeddings=("cat",))
     assert compatibility(mixed)["comfyui"].reasons == ("algorithm", "dora_base", "embeddings")
 
 
 def test_our_families_are_those_there_are() -> None:
-    assert set(module.FAMILIES["lora_atelier"]) == set(FAMILIES)
+    assert set(module.FAMILIES["lora_atelier"]) == set(FAMILIES) == set(MODELS)
+    assert all(set(families) <= set(MODELS) for families in module.FAMILIES.values())
 
 
 def test_no_sentence_is_left_over() -> None:
-    tables = [*ALGORITHMS.values(), module.DORA, module.TUCKER, module.PEFT, module.LYCORIS, module.EMBEDDINGS]
+    tables = [*ALGORITHMS.values(), module.DORA, module.TUCKER, module.PEFT, module.LYCORIS, module.EMBEDDINGS, module.SD3_KOHYA, module.T5]
     assert {reason for table in tables for _, reason in table.values() if reason} | {"algorithm", "family"} == set(REASONS)
 
 

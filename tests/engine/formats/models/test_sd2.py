@@ -74,7 +74,6 @@ def test_what_kohyas_trainer_adapts(real) -> None:
         (4, {"modelspec.prediction_type": "epsilon", "modelspec.resolution": "768x768"}, "base"),
         (4, {"modelspec.architecture": "stable-diffusion-v2-512"}, "base"),
         (4, {"modelspec.architecture": "stable-diffusion-v2-768-v"}, "v"),
-        (4, {"modelspec.resolution": "512x512"}, "base"),
         (9, {}, "inpainting"),
     ],
 )
