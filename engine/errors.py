@@ -56,6 +56,10 @@ class PromptError(EngineError):
     """A prompt or a tag in it cannot be honoured."""
 
 
+class DownloadError(EngineError):
+    """Something cannot be fetched, or is not what it should be."""
+
+
 class JobError(EngineError):
     """A job cannot be started, found or changed."""
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
+from engine.config.generate import GenerateConfig
+from engine.config.train import TrainConfig
 from engine.errors import EngineError
 from engine.workspace import atomic_write
 
@@ -128,17 +131,16 @@ def refusals(profile: DeviceProfile, setting: str) -> dict[str, str]:
     return {value: reason for value in TABLE[setting] if (reason := why_not(profile, setting, value))}
 
 
-def check_fields(profile: DeviceProfile, values: Mapping[str, object]) -> None:
+def check_config(profile: DeviceProfile, config: TrainConfig | GenerateConfig) -> None:
     """Refuse what the device cannot do before anything is loaded.
-
-    Args:
-        values: by field; those that are not in FIELDS are not looked at.
 
     Raises:
         DeviceError: `device.unsupported`.
     """
-    for name, value in values.items():
-        if (setting := FIELDS.get(name)) is None:
+    for name, setting in FIELDS.items():
+        try:
+            value = attrgetter(name)(config)
+        except AttributeError:  # the other config's
             continue
         word = ("on" if value else "off") if setting == "streaming" else str(value)
         if reason := why_not(profile, setting, word):

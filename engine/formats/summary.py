@@ -30,7 +30,11 @@ SHOWN_TAGS = 24
 TUCKER = frozenset({"lora_mid.weight", "hada_t1", "hada_t2", "lokr_t1", "lokr_t2", "bm.weight"})
 """Tensors of a convolution that is split into three factors."""
 _CROSS_ATTENTION = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
-_VERSIONS = {"sdxl_": "sdxl", "sd_v1": "sd1", "sd_v2": "sd2", "sd3": "sd3", "flux": "flux", "z_image": "z_image", "zimage": "z_image"}
+_VERSIONS = {
+    **{variant.base_version: family for family, model in MODELS.items() for variant in model.variants.values()},
+    "sdxl_": "sdxl", "sd_v1": "sd1", "sd_v2": "sd2", "sd3": "sd3", "flux": "flux", "zimage": "z_image", "lumina": "lumina2",
+}  # fmt: skip
+"""How Kohya's and others' words for a base model begin."""
 _ARCHITECTURES = {
     "stable-diffusion-xl": "sdxl",
     "stable-diffusion-v1": "sd1",
@@ -38,12 +42,13 @@ _ARCHITECTURES = {
     "stable-diffusion-3": "sd3",
     "flux": "flux",
     "z-image": "z_image",
+    "lumina": "lumina2",
 }
+_ENCODER_MARK = re.compile(r"lora_te2_|text_encoder_2[._]")
 _NAME_MARKS = (
     (r"double_blocks|single_blocks|single_transformer_blocks", "flux"),
     (r"joint_blocks", "sd3"),
     (r"(noise|context)_refiner|\blayers[._]\d+[._](attention|feed_forward)[._]|_layers_\d+_(attention|feed_forward)_", "z_image"),
-    (r"lora_te2_|text_encoder_2", "sdxl"),
 )
 
 _STARTS = (
@@ -196,6 +201,8 @@ def _base(metadata: dict[str, str], modules: Mapping[str, Mapping[str, tuple[int
         down = shapes.get("lora_down.weight", ())
         if _JOINT_ATTENTION_KEY.search(name) and len(down) == 2:
             return "flux" if down[1] == _FLUX_WIDTH else "sd3"
+    if any(map(_ENCODER_MARK.match, modules)):
+        return "sdxl"
     return _said(metadata, "ss_base_model_version", "modelspec.architecture")[:100]
 
 

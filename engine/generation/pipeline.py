@@ -16,6 +16,7 @@ from torch import Tensor
 
 from engine.config.generate import GenerateConfig
 from engine.errors import ConfigError, PromptError
+from engine.families.attention import attention
 from engine.families.base import Conditions, Family, Placing
 from engine.generation.prompt import parse_schedule, split_composable
 from engine.generation.samplers import make_scheduler, noise, set_steps, take_step
@@ -98,8 +99,9 @@ def make_pictures(
     guided = config.guidance_scale != 1
     against = plan_texts(negative, config.steps, len(timesteps)) if guided else ()
     wanted = dict.fromkeys([*(stage for part in parts for stage in part.texts), *against])
-    words = model.conditioning(config.clip_skip)
-    encoded = words.encode(wanted)
+    with model.on_device(*model.encoders):
+        words = model.conditioning(config.clip_skip)
+        encoded = words.encode(wanted)
     if on_problem:
         for problem in words.problems:
             on_problem(problem)
@@ -109,14 +111,17 @@ def make_pictures(
 
     latents, generators = noise(model.latent_shape(width, height), seeds, model.device)
     latents = latents * getattr(scheduler, "init_noise_sigma", 1.0)
-    for call, timestep in enumerate(timesteps):
-        rows = [encoded[text] | common for text in (*(part.texts[call] for part in parts), *against[call : call + 1])]
-        scaled = scheduler.scale_model_input(latents, timestep) if hasattr(scheduler, "scale_model_input") else latents
-        predictions = _predict(model, scaled, timestep, rows)
-        latents = take_step(scheduler, _guide(predictions, parts, config.guidance_scale, guided), timestep, latents, generators)
-        if on_progress:
-            on_progress(call + 1, len(timesteps))
-    return torch.cat([model.decode_latents(latent[None]).cpu() for latent in latents])
+    with model.on_device(model.format.denoiser), attention(config.attention):
+        for call, timestep in enumerate(timesteps):
+            rows = [encoded[text] | common for text in (*(part.texts[call] for part in parts), *against[call : call + 1])]
+            scaled = scheduler.scale_model_input(latents, timestep) if hasattr(scheduler, "scale_model_input") else latents
+            predictions = _predict(model, scaled, timestep, rows)
+            guided_by = _guide(predictions, parts, config.guidance_scale, guided)
+            latents = take_step(scheduler, guided_by, timestep, latents, generators)
+            if on_progress:
+                on_progress(call + 1, len(timesteps))
+    with model.on_device("vae"):
+        return torch.cat([model.decode_latents(latent[None]).cpu() for latent in latents])
 
 
 def _predict(model: Family, latents: Tensor, timestep: Tensor, rows: list[Conditions]) -> list[Tensor]:

@@ -17,17 +17,18 @@ from engine import __version__
 from engine.adapters.merge import Applied, Merger
 from engine.adapters.network import Network
 from engine.config.generate import GenerateConfig
-from engine.device import pick_device, pick_dtype
+from engine.device import device_profile, pick_device, pick_dtype
 from engine.errors import EngineError, ModelError, PromptError
 from engine.families.base import Family
 from engine.families.shelf import ModelShelf
+from engine.fitting import check_config
 from engine.formats.adapter_file import read_adapter
 from engine.formats.hashes import adapter_hash, model_hashes
 from engine.formats.infotext import png_bytes, write_infotext
 from engine.generation.pipeline import Progress, make_pictures, picture_size, to_image, with_habits
 from engine.generation.prompt import AdapterTag, find_adapter, find_problems, parse_tags, strip_comments
 from engine.generation.samplers import infotext_names
-from engine.library import adapter_names, find_model
+from engine.library import adapter_names, denoiser_parameters, find_model, model_facts
 from engine.workspace import Workspace, atomic_write
 
 NETWORKS_KEPT = 16
@@ -69,12 +70,18 @@ class Studio:
             EngineError: the request cannot be carried out at all.
         """
         device = pick_device()
-        wanted = find_model(config.model, self.workspace), device, pick_dtype(device)
+        check_config(device_profile(device), config)
+        location = find_model(config.model, self.workspace)
+        dtype = pick_dtype(device, parameters=denoiser_parameters(model_facts(location)))
+        wanted = location, device, dtype, config.quantization, config.streamed_blocks
         if not self.shelf.holds(*wanted):
             self.release()
         model = self.shelf.take(*wanted)
-        if self._merger is None or model is not self._model:
-            self._model, self._merger = model, Merger(model.components)
+        if model is not self._model:
+            self._model = model
+            # Into weights of a few bits, or that are read from main memory at every step, nothing can be merged.
+            plain = config.quantization == "none" and not config.streamed_blocks
+            self._merger = Merger(model.components) if plain else None
             self._networks.clear()
         return render(model, self._merger, None, config, self.workspace, self._networks, out, on_progress)
 

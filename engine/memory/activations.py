@@ -14,26 +14,30 @@ class Activations:
 
     Attributes:
         kept: at the end of the forward pass, by the kind of operation that needs it.
-        working: the most that is there besides, at any block of the backward pass: what is remade of it, and the gradients that
-            its largest operation is given and gives, with what they are gradients of.
-        peak: the most at once.
+        peak: the most at any block of the backward pass: what the blocks up to it have kept, what is remade of its own, the
+            gradients that its largest operation gives and is given, with what they are gradients of; and the adapters'
+            gradients of the blocks behind it.
     """
 
     kept: dict[str, int]
-    working: int
     peak: int
 
 
-def activations(sketch: Sketch) -> Activations:
-    """Of a walk with adapters. The backward pass goes from the last block to the first and lets go of what each has kept."""
+def activations(sketch: Sketch, gradients: int = 0) -> Activations:
+    """Of a walk with adapters. The backward pass goes from the last block to the first and lets go of what each has kept.
+
+    Args:
+        gradients: bytes of the adapters' gradients, which grow on the way.
+    """
     kept: Counter[str] = Counter()
     seen: set[int] = set()
-    working, peak = 0, 0
+    peak, learnt, whole = 0, sum(block.learnt for block in sketch.blocks), 0
     for block in sketch.blocks:
         for memory, kind in block.kept.items():
             if id(memory) not in seen:
                 seen.add(id(memory))
                 kept[kind] += memory.size
         here = sum(block.remade.values()) + 2 * block.working
-        working, peak = max(working, here), max(peak, kept.total() + here)
-    return Activations(dict(kept), working, peak)
+        whole = gradients * learnt // (sum(each.learnt for each in sketch.blocks) or 1)
+        peak, learnt = max(peak, kept.total() + here + whole), learnt - block.learnt
+    return Activations(dict(kept), peak)

@@ -94,6 +94,7 @@ class Block:
             again, what it is given.
         remade: the same by kind in bytes, of a block that is calculated again.
         working: bytes that the largest of its operations with a gradient is given and gives.
+        learnt: numbers of its adapters, were they all products of thin factors.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Block:
     kept: dict[Memory, str] = field(default_factory=dict)
     remade: Counter[str] = field(default_factory=Counter)
     working: int = 0
+    learnt: int = 0
     weights: dict[str, Weight] = field(default_factory=dict)
 
 
@@ -183,6 +185,7 @@ class Sketch:
         """The adapter beside a layer: x @ down @ up, or x at a change of the whole weight."""
         self._keep(self._cast(x, self.formats.compute, shared), "adapter")
         thin = rank * (inputs + y.channels) if rank else inputs * y.channels
+        self._open.learnt += thin
         flops = MULTIPLY_ADD * y.rows * thin
         self._open.forward += flops
         self._open.backward += flops + MULTIPLY_ADD * y.rows * (rank * y.channels + (thin - rank * y.channels) * x.learns)

@@ -68,6 +68,18 @@ class TrainingData:
         Raises:
             DatasetError: `dataset.nothing_left`.
         """
+        with self.model.on_device("vae"):
+            yield from self._prepare_pictures()
+        if not self.tells_anew:
+            with self.model.on_device(*self.model.encoders):
+                yield from self._prepare_captions()
+
+    @property
+    def tells_anew(self) -> bool:
+        """Whether captions are encoded at every step: the encoders learn, or the captions change."""
+        return self._words_learn or self.config.dataset.shuffle_tags
+
+    def _prepare_pictures(self) -> Iterator[Event]:
         total = len(self.items) * (2 if self.config.dataset.flip else 1)
         broken: set[int] = set()
         yield Phase("latents", 0, total)
@@ -88,12 +100,13 @@ class TrainingData:
                 "dataset.nothing_left", "None of the pictures could be decoded.", "At least one whole picture.",
                 "Replace the broken files named in the log.", field="dataset.folder",
             )  # fmt: skip
-        if not self._words_learn and not self.config.dataset.shuffle_tags:
-            captions = sorted({self.caption(picture, None) for picture in self.ahead.dataset.pictures} | {""})
-            for done, caption in enumerate(captions, 1):
-                yield Phase("text", done, len(captions))
-                fixed = self._texts.embeddings([caption], self._encode, lambda *_: None)
-                self._encoded[caption] = {name: each.to(self.model.device) for name, each in fixed[caption].items()}
+
+    def _prepare_captions(self) -> Iterator[Event]:
+        captions = sorted({self.caption(picture, None) for picture in self.ahead.dataset.pictures} | {""})
+        for done, caption in enumerate(captions, 1):
+            yield Phase("text", done, len(captions))
+            fixed = self._texts.embeddings([caption], self._encode, lambda *_: None)
+            self._encoded[caption] = {name: each.to(self.model.device) for name, each in fixed[caption].items()}
 
     @property
     def _words_learn(self) -> bool:

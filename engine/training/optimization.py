@@ -19,6 +19,7 @@ from torch import Tensor
 
 from engine.adapters.network import Network
 from engine.config.train import TrainingOptions
+from engine.families.attention import attention
 from engine.families.base import Conditions, Family
 from engine.training.batches import Batch
 from engine.training.events import Step
@@ -36,15 +37,18 @@ class Optimization:
     Args:
         precision: number format of the calculation; the network's parameters stay float32.
         steps: length of the whole run, for the schedule.
+        kernel: for attention, as in `engine.families.attention`.
 
     Attributes:
         done: steps taken.
         whole: False only while the weights are moving; an error in between leaves them no step's weights.
     """
 
-    def __init__(self, options: TrainingOptions, model: Family, network: Network, precision: torch.dtype, steps: int) -> None:
+    def __init__(
+        self, options: TrainingOptions, model: Family, network: Network, precision: torch.dtype, steps: int, kernel: str = "auto"
+    ) -> None:  # fmt: skip
         self.options, self.model, self.network, self.steps = options, model, network, steps
-        self.done, self.whole = 0, True
+        self.kernel, self.done, self.whole = kernel, 0, True
         AcceleratorState._reset_state(True)  # a worker trains many runs, each with its own precision
         self.accelerator = Accelerator(
             cpu=model.device.type == "cpu", mixed_precision=MIXED[precision],
@@ -117,7 +121,8 @@ class Optimization:
             conditions["guidance"] = torch.full((len(latents),), self.options.distilled_guidance, device=device)
         with self.accelerator.autocast():
             conditions |= encode(batch.captions)
-            prediction = self.model.predict(noisy, self.objective.timesteps(times), conditions)
+            with attention(self.kernel):
+                prediction = self.model.predict(noisy, self.objective.timesteps(times), conditions)
         return squared_error(prediction, target)
 
     def _shift(self, batch: Batch) -> float:

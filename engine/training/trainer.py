@@ -10,27 +10,28 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from engine.adapters.ard_lora import head_ranks
 from engine.adapters.network import Network
 from engine.config.generate import GenerateConfig
 from engine.config.train import TrainConfig
-from engine.device import pick_device, pick_dtype, set_deterministic
+from engine.device import device_profile, pick_device, pick_dtype, set_deterministic
 from engine.errors import ConfigError, EngineError
 from engine.families.base import Family
+from engine.families.checkpointing import checkpointing
 from engine.families.shelf import ModelShelf
+from engine.fitting import check_config
 from engine.formats.adapter_file import read_adapter
 from engine.formats.adapter_writer import write_adapter
 from engine.formats.hashes import model_hashes
 from engine.generation.pipeline import picture_size
 from engine.generation.studio import Picture, render
-from engine.library import find_model
+from engine.library import denoiser_parameters, find_model
 from engine.preflight import preflight, start_file
 from engine.training.batches import TrainingData
 from engine.training.events import Checkpoint, Done, Event, Phase, Resumed, Sample, Started, Step, Stopped, Warned
@@ -49,14 +50,6 @@ HALVINGS = 16
 def save_interval(cost: float) -> float:
     """Seconds between two saves of the state that take `cost` seconds: 1 % of the time, and at most a minute lost in a crash."""
     return min(max(SAVE_SECONDS, cost / SAVE_SHARE), MOST_LOST)
-
-
-def set_checkpointing(components: Mapping[str, nn.Module], enabled: bool) -> None:
-    """Recompute activations in the backward pass, or keep them; diffusers and transformers have a method each."""
-    verb = "enable" if enabled else "disable"
-    names = (f"{verb}_gradient_checkpointing", f"activation_checkpointing_{verb}", f"gradient_checkpointing_{verb}")
-    for part in components.values():
-        next(getattr(part, name) for name in names if hasattr(part, name))()
 
 
 class Trainer:
@@ -106,28 +99,40 @@ class Trainer:
                 yield Stopped(self.step)
                 return
         yield self._facts()
-        self.network.insert(self.model.components)
-        set_checkpointing(self.model.components, self.config.training.gradient_checkpointing)
-        try:
-            yield from self._loop()
-            file = None if self.step < self.ahead.plan.steps else self._finish()
-        except BaseException:
-            if self.optimization.whole and self.step > self._saved_step:
-                with suppress(Exception):  # what went wrong first is what has to be told
-                    self.save_state()
-            raise
-        finally:
-            self.network.remove()
-            set_checkpointing(self.model.components, False)
+        with self._in_place():
+            try:
+                yield from self._loop()
+                file = None if self.step < self.ahead.plan.steps else self._finish()
+            except BaseException:
+                if self.optimization.whole and self.step > self._saved_step:
+                    with suppress(Exception):  # what went wrong first is what has to be told
+                        self.save_state()
+                raise
         yield Done(self.step, file, time.monotonic() - began) if file else Stopped(self.step)
 
+    @contextmanager
+    def _in_place(self) -> Iterator[None]:
+        """The adapter in the model, what steps need on the device, and the rest in main memory."""
+        training, encoders = self.config.training, self.model.encoders
+        waiting = ["vae"] if self.data.tells_anew else ["vae", *encoders]
+        with ExitStack() as undo:
+            undo.enter_context(self.model.parked(*waiting))
+            undo.enter_context(self.model.on_device(*(name for name in self.model.parts if name not in waiting)))
+            if training.gradient_checkpointing:
+                undo.enter_context(checkpointing(self.model.components.values(), training.checkpointed_blocks))
+            undo.callback(self.network.remove)
+            self.network.insert(self.model.components)
+            yield
+
     def _load(self) -> None:
-        training, adapter = self.config.training, self.config.adapter
+        training, adapter, base = self.config.training, self.config.adapter, self.config.model
         device = pick_device()
+        check_config(device_profile(device), self.config)
         set_deterministic(training.deterministic and device.type == "cuda")
-        self.precision = pick_dtype(device, training.precision)
-        base, location = self.config.model, find_model(self.config.model.path, self.workspace)
-        self.model: Family = self.shelf.take(location, device, pick_dtype(device, base.precision), base.quantization)
+        size = denoiser_parameters(self.ahead.model)
+        self.precision = pick_dtype(device, training.precision, size)
+        location, dtype = find_model(base.path, self.workspace), pick_dtype(device, base.precision, size)
+        self.model: Family = self.shelf.take(location, device, dtype, base.quantization, base.streamed_blocks)
         self._check_sample_size()
         family, components = self.model.facts.family, self.model.components
         self.network = Network.create(family, components, self.model.targets(adapter), training.seed)
@@ -135,7 +140,9 @@ class Trainer:
             start = read_adapter(start_file(self.config, self.workspace))
             self.network.begin_from(Network.from_file(start, components, family))
         self.network.to(device)
-        self.optimization = Optimization(training, self.model, self.network, self.precision, self.ahead.plan.steps)
+        self.optimization = Optimization(
+            training, self.model, self.network, self.precision, self.ahead.plan.steps, base.attention
+        )
         self.data = TrainingData(self.config, self.ahead, self.model, self.workspace.cache)
         self.identity = self._identity()
         self.session, self.started = time.time_ns() % 2**32, time.time()
@@ -281,7 +288,7 @@ class Trainer:
         return GenerateConfig(
             model=self.model_path, prompt=prompt, negative_prompt=samples.negative_prompt, sampler=samples.sampler,
             steps=samples.steps, guidance_scale=samples.guidance_scale, seed=samples.seed, clip_skip=self.config.training.clip_skip,
-            width=samples.width or side, height=samples.height or side,
+            width=samples.width or side, height=samples.height or side, attention=self.config.model.attention,
         )  # fmt: skip
 
     def _samples(self) -> Iterator[Event]:

@@ -20,7 +20,7 @@ from engine.fitting import (
     DeviceError,
     DeviceProfile,
     automatic_precision,
-    check_fields,
+    check_config,
     read_profile,
     refusals,
     vae_precision,
@@ -109,14 +109,16 @@ def test_the_table_has_every_choice_of_the_config_and_every_reason_is_used() -> 
 
 
 def test_what_a_device_cannot_do_is_refused_by_field_and_reason() -> None:
-    check_fields(M3, {"model.quantization": "int8", "model.streamed_blocks": 0, "training.max_steps": 3})
+    check_config(M3, TrainConfig.model_validate({"model": {"quantization": "int8"}}))
     with pytest.raises(DeviceError) as caught:
-        check_fields(M3, {"model.quantization": "fp8"})
+        check_config(M3, TrainConfig.model_validate({"model": {"quantization": "fp8"}}))
     error = caught.value
     assert (error.code, error.values["field"], error.values["reason"]) == ("device.unsupported", "model.quantization", "mps_fp8")
     assert "fp8" in error.what and "M3" in error.what and "int8" in error.expected and "fp8" not in error.expected
     with pytest.raises(DeviceError, match="main memory"):
-        check_fields(M3, {"streamed_blocks": 4})
+        check_config(M3, GenerateConfig(streamed_blocks=4))
+    with pytest.raises(DeviceError, match="training.optimizer.kind"):
+        check_config(LAPTOP, TrainConfig.model_validate({"training": {"optimizer": {"kind": "adamw8bit"}}}))
 
 
 def test_a_profile_is_left_for_those_without_pytorch(tmp_path: Path) -> None:

@@ -46,6 +46,12 @@ def test_each_component_has_its_own_strength(components: dict[str, nn.Module], t
     assert same(weights(components["unet"]), before["unet"]) == (unet == 0)
 
 
+def test_every_text_encoder_has_the_strength_on_text() -> None:
+    applied = Applied(None, 0.25, 0.75, ())  # type: ignore[arg-type]
+    parts = ("text_encoder", "text_encoder_2", "text_encoder_3", "unet", "transformer")
+    assert [applied.strength(part) for part in parts] == [0.25, 0.25, 0.25, 0.75, 0.75]
+
+
 def test_tensors_are_changed_in_place(components: dict[str, nn.Module]) -> None:
     """An optimizer, a hook or a cast holds the same tensors afterwards."""
     held = [parameter.data_ptr() for parameter in components["unet"].parameters()]

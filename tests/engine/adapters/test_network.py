@@ -22,6 +22,16 @@ class Block(nn.Module):
         self.to_q, self.conv, self.norm = nn.Linear(6, 6), nn.Conv2d(6, 8, 3), nn.LayerNorm(6)
 
 
+FUSED = "lora_unet_double_blocks_0_img_attn_qkv"
+
+
+@pytest.fixture
+def flux() -> dict[str, nn.Module]:
+    """Named as in FLUX, whose files have q, k and v in one."""
+    attention = nn.ModuleDict({f"to_{part}": nn.Linear(6, 8) for part in "qkv"})
+    return {"transformer": nn.ModuleDict({"transformer_blocks": nn.ModuleList([nn.ModuleDict({"attn": attention})])})}
+
+
 @pytest.fixture
 def components() -> dict[str, nn.Module]:
     torch.manual_seed(0)
@@ -57,6 +67,35 @@ def test_a_seed_gives_the_same_network(components: dict[str, nn.Module]) -> None
     )
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_layers_that_a_file_has_in_one(flux: dict[str, nn.Module], tmp_path: Path) -> None:
+    """The file's module counts once; each layer has its own adapter, and a run can go on from the file."""
+    chosen = targets({"transformer": [f"transformer_blocks.0.attn.to_{part}" for part in "qkv"]}, LoraOptions(rank=2, alpha=0.3))
+    network = Network.create("flux", flux, chosen, seed=0)
+    for adapter in network.adapters.values():
+        nn.init.normal_(adapter.lora_up.weight)
+    save_file(network.tensors(), tmp_path / "x.safetensors")
+    again = Network.from_file(read_adapter(tmp_path / "x.safetensors"), flux, "flux")
+    assert {key.split(".")[0] for key in network.tensors()} == {FUSED}
+    assert again.match.matched == again.match.total == 1 and again.counts() == {"transformer": 3}
+    other = Network.create("flux", flux, chosen, seed=1)
+    other.begin_from(again)
+    assert all(torch.equal(tensor, network.tensors()[name]) for name, tensor in other.tensors().items())
+
+
+def test_what_cannot_be_taken_apart_is_refused_with_the_reason(flux: dict[str, nn.Module], tmp_path: Path) -> None:
+    tensors = {f"{FUSED}.lokr_w1": torch.ones(4, 3), f"{FUSED}.lokr_w2": torch.ones(6, 2)}
+    save_file(tensors, tmp_path / "x.safetensors")
+    with pytest.raises(AdapterError) as caught:
+        Network.from_file(read_adapter(tmp_path / "x.safetensors"), flux, "flux")
+    assert caught.value.code == "adapter.cannot_split"
+    assert caught.value.values["module"] == FUSED and caught.value.values["algorithm"] == "lokr"
+
+
+def test_strengths_are_one_for_every_component(flux: dict[str, nn.Module]) -> None:
+    network = Network.create("flux", flux, targets({"transformer": ["transformer_blocks.0.attn.to_q"]}, LoraOptions(rank=2)), seed=0)
+    assert network.strengths == {"transformer": 1.0}
 
 
 def test_a_file_of_another_architecture_is_refused(components: dict[str, nn.Module], tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def chosen(public, **options) -> dict[str, list[Target]]:
 
 
 def names_of(component: str, targets: list[Target]) -> set[str]:
-    return set(disk_names(component, [target.layer.path for target in targets]).values())  # type: ignore[arg-type]
+    return {name.name for name in disk_names("sd1", component, [target.layer.path for target in targets]).values()}
 
 
 OTHER = {f"lora_unet_{path}" for path in ("conv_in", "conv_out", "time_embedding_linear_1", "time_embedding_linear_2")}

@@ -64,6 +64,16 @@ def test_a_file_of_ours(tmp_path: Path) -> None:
         (lora("lora_te2_text_model_encoder_layers_0_mlp_fc1"), None, "sdxl"),
         (lora(UNET), None, ""),
         (lora(UNET), {"ss_base_model_version": "hunyuan-image-2.1"}, "hunyuan-image-2.1"),
+        (lora(UNET), {"ss_base_model_version": "5-medium"}, "sd3"),
+        (lora(UNET), {"modelspec.architecture": "stable-diffusion-3-5-large/lora"}, "sd3"),
+        (lora(UNET), {"ss_base_model_version": "sd_v2_v"}, "sd2"),
+        (lora("lora_unet_layers_0_attention_qkv"), {"ss_base_model_version": "lumina2"}, "lumina2"),
+        (lora("diffusion_model.layers.0.attention.to_q"), None, "z_image"),
+        (lora("lora_unet_joint_blocks_0_x_block_attn_qkv"), None, "sd3"),
+        (lora("transformer.transformer_blocks.0.attn.to_q", width=3072), None, "flux"),
+        (lora("transformer.transformer_blocks.0.attn.to_q", width=1536), None, "sd3"),
+        (lora("lora_transformer_transformer_blocks_0_attn_to_q", "lora_te2_text_model_encoder_layers_0_mlp_fc1", width=1536), None, "sd3"),
+        (lora("double_blocks.0.processor.qkv_lora1"), None, "flux"),
     ],
 )
 def test_the_base_it_belongs_to(tmp_path: Path, tensors: dict, metadata: dict | None, base: str) -> None:

@@ -159,3 +159,39 @@ def test_what_the_base_model_lacks_is_not_lost_silently(make_lora: MakeLora, use
     assert told.value.code == "tool.unmatched" and told.value.values["module"] == "lora_unet_nowhere"
     use("merge", files=["a", "b"])
     assert "lora_unet_nowhere" in read_adapter(workspace.loras / "made.safetensors").modules
+
+
+def flux_lora(workspace: Workspace, name: str, spelling: str, rank: int) -> dict[str, torch.Tensor]:
+    """A LoRA on q, k and v of FLUX as trainers on diffusers' layers write it; gives the change of each."""
+    generator, changes, tensors = torch.Generator().manual_seed(rank), {}, {}
+    for part in "qkv":
+        down, up = torch.randn(rank, 6, generator=generator), torch.randn(8, rank, generator=generator)
+        module = spelling.format(part)
+        tensors |= {f"{module}.lora_down.weight": down, f"{module}.lora_up.weight": up, f"{module}.alpha": torch.tensor(1.0)}
+        changes[part] = up @ down / rank
+    write_adapter(workspace.loras / f"{name}.safetensors", tensors, {"ss_base_model_version": "flux1"})
+    return changes
+
+
+FUSED = "lora_unet_double_blocks_0_img_attn_qkv"
+
+
+def test_layers_that_files_have_in_one_are_merged_without_a_model(workspace: Workspace, use: Use) -> None:
+    """In two spellings of the same layers; written as Kohya's trainer would, and of that again."""
+    a = flux_lora(workspace, "a", "transformer.transformer_blocks.0.attn.to_{}", 2)
+    b = flux_lora(workspace, "b", "lora_transformer_transformer_blocks_0_attn_to_{}", 3)
+    use("merge", files=["a:0.5", "b:2"], name="first")
+    use("merge", files=["first:2"], name="second")
+    use("resize", file="second", rank=6, name="third")
+    exact = torch.cat([a[part] + 4 * b[part] for part in "qkv"])
+    for name in ("second", "third"):
+        ((module, parts),) = read_adapter(workspace.loras / f"{name}.safetensors").modules.items()
+        scale = parts["alpha"] / len(parts["lora_down.weight"])
+        change = scale * parts["lora_up.weight"] @ parts["lora_down.weight"]
+        assert module == FUSED
+        if name == "second":
+            torch.testing.assert_close(change, exact, rtol=1e-5, atol=1e-5)
+    use("convert", file="second", format="peft", name="dotted")
+    with pytest.raises(AdapterError) as told:
+        use("merge", files=["second", "a"], name="mixed")
+    assert told.value.code == "tool.layouts_differ"

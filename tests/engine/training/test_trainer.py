@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from engine.config.train import TrainConfig
 from engine.errors import ConfigError, DatasetError, EngineError
 from engine.families import load_model
 from engine.families.base import Family, Placing
+from engine.families.checkpointing import checkpointing
 from engine.training.batches import Batch
 from engine.training.events import Checkpoint, Done, Event, Phase, Sample, Started, Step, Warned
 from engine.training.optimization import Optimization
@@ -181,7 +183,7 @@ def test_it_learns_its_one_picture(workspace: Workspace, folder: Path, model: st
     assert outcome.of(Started)[0].pictures == 1
 
 
-def stepped(model: Family, config: TrainConfig, sizes: list[int], checkpointing: bool = False) -> list[tuple[float, float]]:
+def stepped(model: Family, config: TrainConfig, sizes: list[int], checkpointed: bool = False) -> list[tuple[float, float]]:
     """(loss, gradient norm) of three steps over the same two pictures, cut into batches of these sizes."""
     network = Network.create("sd1", model.components, model.targets(config.adapter), 0).to(model.dtype)
     optimization = Optimization(config.training, model, network, torch.float32, 3)
@@ -192,15 +194,10 @@ def stepped(model: Family, config: TrainConfig, sizes: list[int], checkpointing:
         strict=True,
     )
     batches = [Batch(part, [Placing((64, 64), (0, 0), (64, 64))] * len(part), captions) for part, captions in parts]
-    unet = model.components["unet"]
-    if checkpointing:
-        unet.enable_gradient_checkpointing()  # type: ignore[operator]
     network.insert(model.components)
-    try:
+    with checkpointing([model.denoiser]) if checkpointed else nullcontext():
         steps = [optimization.take_step(batches, lambda captions: model.encode_tokens(captions, 1)) for _ in range(3)]
-    finally:
-        network.remove()
-        unet.disable_gradient_checkpointing()  # type: ignore[operator]
+    network.remove()
     return [(step.loss, step.grad_norm) for step in steps]
 
 
@@ -209,7 +206,7 @@ def test_neither_cutting_a_batch_nor_checkpointing_changes_the_steps(workspace: 
     model = load_model(workspace.root / "models" / "checkpoints" / "tiny", torch.device("cpu"), torch.float64)
     for dropout, sizes in ((0.0, [1, 1]), (0.0, [2]), (0.5, [2])):
         config = config_of(adapter__conv_rank=2, adapter__dropout=dropout, training__learning_rate=1e-4)
-        whole, other = stepped(model, config, [2]), stepped(model, config, sizes, checkpointing=sizes == [2])
+        whole, other = stepped(model, config, [2]), stepped(model, config, sizes, checkpointed=sizes == [2])
         assert len({loss for loss, _ in whole}) == 3
         assert [value for pair in other for value in pair] == pytest.approx([value for pair in whole for value in pair], rel=1e-5)
 
