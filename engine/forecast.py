@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
 from engine.config.adapter import LayerOptions
 from engine.config.layers import LayerShape
+from engine.config.sizes import thin_rank
 from engine.config.targets import Target, choose, does_not_fit
 from engine.config.tensors import AdapterTensors, adapter_tensors
 from engine.errors import ConfigError, EngineError
 from engine.formats.fused import assembled, fuse_sizes
 from engine.formats.model_layers import ModelLayers, model_layers
 from engine.formats.names import DiskName, disk_names
-from engine.library import ModelFacts, bad_folder, missing_parts, model_facts
+from engine.model_facts import ModelFacts, bad_folder, missing_parts, model_facts
 
 WIDTHS = {"float16": 2, "bfloat16": 2, "float32": 4}
 """`output.precision` -> bytes of a number."""
+THIN = ("lora", "dylora", "adalora", "ard_lora", "tlora", "vera", "delora")
+"""Algorithms whose change is a product of two thin factors."""
 METADATA = 4500
 """Bytes that the metadata of a run usually take, more for many pictures."""
 
@@ -29,11 +32,13 @@ class Trained:
     """Attributes:
     modules, parameters: component -> how many layers and how many numbers learn.
     file_size: bytes of a saved version, as good as exact; for AdaLoRA and ARD-LoRA, which cut layers to the ranks they need, about.
+    ranks: component -> path of each layer -> rank of its adapter; 0 for one that is no product of two thin factors.
     """
 
     modules: dict[str, int]
     parameters: dict[str, int]
     file_size: int
+    ranks: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def forecast(options: LayerOptions, precision: str, facts: ModelFacts) -> Trained | None:
@@ -67,7 +72,16 @@ def forecast(options: LayerOptions, precision: str, facts: ModelFacts) -> Traine
             _bytes(tensors, disk_names(model.family, component, model.shapes[component]), WIDTHS[precision])
             for component, tensors in made.items()
         ),
+        ranks={
+            component: {target.layer.path: _rank(target, model.shapes[component]) for target in targets}
+            for component, targets in chosen.items()
+            if targets
+        },
     )
+
+
+def _rank(target: Target, shapes: Mapping[str, LayerShape]) -> int:
+    return thin_rank(shapes[target.layer.path], target.options)[0] if target.options.kind in THIN else 0
 
 
 def _layers(facts: ModelFacts) -> ModelLayers:

@@ -14,7 +14,7 @@ from engine.formats.kinds import detect_kind, recognise
 from engine.formats.models import MODELS
 from engine.formats.safetensors_header import Header, TensorInfo, read_header
 from engine.formats.single_file import find_parts, part_shapes
-from engine.library import missing_parts, model_facts
+from engine.model_facts import missing_parts, model_facts
 
 LONGEST = 2000
 """Characters of one value of the model card that are kept; covers and long licences are left out."""

@@ -8,94 +8,55 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from engine.config.field import TRAITS, Trait
+from engine.config.choices import ModelChoice
 from engine.errors import EngineError, ModelError, PathError
-from engine.formats.checkpoint_shapes import prediction_from_header, resolution_from_header
+from engine.file_notes import FileNotes
+from engine.formats.hashes import known_hashes
 from engine.formats.models import MODELS
-from engine.formats.models.base import Habits, ModelFormat, Prediction
+from engine.formats.number_formats import numbers_by_format
+from engine.formats.pickled import PICKLED, converted_file, is_pickled
 from engine.formats.safetensors_header import read_header
-from engine.formats.sd2_prediction import sd2_prediction
-from engine.formats.single_file import bad_shape, file_family, find_parts, incomplete, part_config, part_shapes
 from engine.formats.summary import AdapterSummary, describe
 from engine.generation.lookup import find_adapter
-from engine.workspace import SHIPPED_DATASETS, Workspace
+from engine.model_facts import STARTER, STARTER_FOLDER, ModelFacts, missing_parts, model_facts, unread
+from engine.spare_parts import SpareParts
+from engine.workspace import SHIPPED_DATASETS, Workspace, stamp
 
-STARTER = "starter"
-STARTER_FOLDER = Path(__file__).parent / "starter" / "weights"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-PREDICTIONS: dict[str, Prediction] = {"epsilon": "epsilon", "v_prediction": "v_prediction"}
-
-
-class PartSource(NamedTuple):
-    """Where the weights of a part are: a folder of a diffusers model, or a file and the prefix of their keys in it."""
-
-    path: Path
-    prefix: str = ""
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """What is known of a base model before it is loaded.
-
-    Attributes:
-        location: a folder, a single file, or a Hugging Face id.
-        family: key of `engine.formats.models.MODELS`; "" for a hub id that is not downloaded yet.
-        resolution: side of the square it was made for, px.
-        factor: picture sides must be multiples of this, px: what the VAE shrinks by, times the denoiser's patch.
-        step: they had better be multiples of this, px: what VAE and U-Net shrink by altogether.
-        practice: it is the starter, good for practice only.
-        variant: key of the family's `variants`.
-        prediction: what the denoiser predicts.
-        sources: part -> where its weights are.
-    """
-
-    name: str
-    location: Path | str
-    family: str
-    resolution: int
-    factor: int
-    step: int
-    practice: bool
-    variant: str = ""
-    prediction: Prediction = "epsilon"
-    sources: Mapping[str, PartSource] = field(default_factory=dict)
-
-    @property
-    def habits(self) -> Habits:
-        """How it likes to be used where the user says nothing."""
-        return MODELS[self.family].variants[self.variant].habits if self.family else Habits()
-
-    @property
-    def traits(self) -> frozenset[Trait]:
-        """Which settings mean something for it; all of them while it is unknown."""
-        if not self.family:
-            return TRAITS
-        model = MODELS[self.family]
-        kinds = {model.parts[name].kind for name in model.trained if name in self.sources}
-        has: dict[Trait, bool] = {
-            "unet": "unet" in kinds,
-            "flow": self.prediction == "flow",
-            "distilled": self.habits.distilled_guidance > 0,
-            "text": not kinds.isdisjoint({"clip", "clip_projected"}),
-            "t5": "t5" in kinds,
-            "clip_skip": self.habits.clip_skip > 0,
-        }
-        return frozenset(trait for trait, there in has.items() if there)
+WEIGHTS = ".safetensors"
+NOTE, KEPT = "card", ("family", "title", "size", "format")
+"""Kind of the notes on single files, and what they hold of a card."""
 
 
 @dataclass(frozen=True)
 class ModelCard:
+    """A base model in the list.
+
+    Attributes:
+        family: "" when it is not known.
+        title: of its variant: "SDXL v-prediction".
+        size: bytes on the disk.
+        format: the number format of most of the denoiser: "fp16".
+        sha256: of the file, or of the denoiser's file in a folder; "" until it is known.
+        pickled: it is converted when it is first used.
+        parts: files beside its own that it takes parts from.
+    """
+
     name: str
     path: Path
     family: str
     problem: EngineError | None = None
+    title: str = ""
+    size: int = 0
+    format: str = ""
+    sha256: str = ""
+    pickled: bool = False
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,7 +70,7 @@ class AdapterCard:
 def adapters(workspace: Workspace) -> list[AdapterCard]:
     """All adapter files of the LoRA folders, newest first."""
     files = [file for folder in workspace.lora_folders for file in _files(folder)]
-    return [_adapter_card(file, *_stamp(file)) for file in sorted(files, key=lambda file: -_stamp(file)[1])]
+    return [_adapter_card(file, *stamp(file)) for file in sorted(files, key=lambda file: -stamp(file)[1])]
 
 
 def adapter_names(workspace: Workspace) -> dict[str, tuple[Path, str | None]]:
@@ -117,7 +78,7 @@ def adapter_names(workspace: Workspace) -> dict[str, tuple[Path, str | None]]:
     names: dict[str, tuple[Path, str | None]] = {}
     for folder in workspace.lora_folders:
         for file in _files(folder):
-            summary = _adapter_card(file, *_stamp(file)).summary
+            summary = _adapter_card(file, *stamp(file)).summary
             names.setdefault(
                 file.relative_to(folder).with_suffix("").as_posix(), (file, summary.output_name or None if summary else None)
             )
@@ -135,14 +96,53 @@ def find_adapter_file(name: str, workspace: Workspace) -> Path:
 
 
 def models(workspace: Workspace) -> list[ModelCard]:
-    """The starter, then every checkpoint file and diffusers folder of the model folders."""
-    cards = [ModelCard(STARTER, STARTER_FOLDER, "sd1")]
-    for name, path in model_names(workspace).items():
-        try:
-            cards.append(ModelCard(name, path, model_facts(path).family))
-        except EngineError as problem:
-            cards.append(ModelCard(name, path, "", problem))
+    """The starter, then every checkpoint file and diffusers folder of the model folders.
+
+    What a header told is kept, so that the next list reads only what is new. Problems are looked at again each time.
+    """
+    names = {STARTER: STARTER_FOLDER, **model_names(workspace)}
+    notes = FileNotes(workspace.cache)
+    told, hashes = notes.read_all(NOTE, list(names.values())), known_hashes(list(names.values()), notes)
+    spare, new = _spare_parts(ModelChoice(""), workspace), {}
+    cards = []
+    for name, path in names.items():
+        seen = stamp(path)
+        card = _recalled(name, path, told[path]) if path in told else _model_card(name, path, spare, workspace)
+        if path.is_file() and path not in told and not (card.problem or card.pickled or card.parts):
+            new[path] = json.dumps({key: getattr(card, key) for key in KEPT}), seen
+        cards.append(replace(card, sha256=hashes[path].sha256 if path in hashes else ""))
+    notes.write_all(NOTE, new)
     return cards
+
+
+def _recalled(name: str, path: Path, told: str) -> ModelCard:
+    return ModelCard(name, path, **json.loads(told))
+
+
+def _model_card(name: str, path: Path, spare: SpareParts, workspace: Workspace) -> ModelCard:
+    try:
+        facts, size = _facts_of(path, spare, workspace), _size(path)
+    except EngineError as problem:
+        return ModelCard(name, path, "", problem, size=_size(path))
+    if not facts.family:
+        return ModelCard(name, path, "", size=size, pickled=True)
+    model = MODELS[facts.family]
+    source = facts.sources[model.denoiser]
+    file = min(source.path.glob(f"*{WEIGHTS}")) if source.path.is_dir() else source.path
+    try:
+        formats = numbers_by_format(info for key, info in read_header(file).tensors.items() if key.startswith(source.prefix))
+    except EngineError as problem:
+        return ModelCard(name, path, facts.family, problem, size=size)
+    beside = {each.path.name for each in facts.sources.values() if each.path.is_file() and each.path != source.path}
+    return ModelCard(
+        name, path, facts.family, None, model.variants[facts.variant].title, size, next(iter(formats), ""),
+        pickled=is_pickled(path), parts=tuple(sorted(beside)),
+    )  # fmt: skip
+
+
+def _size(path: Path) -> int:
+    files = path.rglob(f"*{WEIGHTS}") if path.is_dir() else [path]
+    return sum(stamp(file)[0] for file in files)
 
 
 def model_names(workspace: Workspace) -> dict[str, Path]:
@@ -151,7 +151,7 @@ def model_names(workspace: Workspace) -> dict[str, Path]:
     for folder in workspace.checkpoint_folders:
         folders = sorted(index.parent for index in folder.glob("*/model_index.json"))
         inside = set(folders)
-        for path in [*folders, *(file for file in _files(folder) if inside.isdisjoint(file.parents))]:
+        for path in [*folders, *(file for file in _files(folder, (WEIGHTS, *PICKLED)) if inside.isdisjoint(file.parents))]:
             names.setdefault(path.relative_to(folder).as_posix(), path)
     return names
 
@@ -176,11 +176,11 @@ def find_model(name: str, workspace: Workspace) -> Path | str:
     if name == STARTER:
         return STARTER_FOLDER
     known = model_names(workspace)
-    short = {path.stem: path for path in reversed(known.values()) if path.suffix.lower() == ".safetensors"}
+    short = {path.stem: path for ending in (PICKLED, WEIGHTS) for path in reversed(known.values()) if path.name.lower().endswith(ending)}
     if found := known.get(name) or short.get(name):
         return found
     typed = Path(name).expanduser()
-    if typed.is_absolute() or name.startswith((".", "~")) or name.endswith((".safetensors", ".ckpt")):
+    if typed.is_absolute() or name.startswith((".", "~")) or name.lower().endswith((WEIGHTS, *PICKLED)):
         try:
             path = workspace.allowed_path(name)
         except PathError as error:
@@ -196,157 +196,96 @@ def find_model(name: str, workspace: Workspace) -> Path | str:
     )  # fmt: skip
 
 
-def model_facts(location: Path | str) -> ModelFacts:
-    """Facts of a model from its headers and config files.
+def choose(choice: ModelChoice, workspace: Workspace) -> ModelFacts:
+    """Facts of a chosen base model, each of its parts taken from wherever it lies.
+
+    Nothing is known (`family` is "") of a Hugging Face id that is not downloaded, nor while a chosen file is a pickle that is not
+    converted.
 
     Raises:
-        ModelError: it is damaged, an adapter, incomplete, or of a family that is not supported.
+        ModelError: `model.not_found`, `model.part_not_found`, and what `model_facts` raises.
+        PathError: a path outside the allowed folders.
     """
-    if isinstance(location, str):
-        return ModelFacts(location, location, "", 512, 8, 64, False)
-    try:
-        return _folder_facts(location) if location.is_dir() else _file_facts(location, *_stamp(location))
-    except ModelError as error:
-        error.values.setdefault("field", "model.path")
-        raise
+    location = find_model(choice.model, workspace)
+    spare = _spare_parts(choice, workspace)
+    if isinstance(location, Path):
+        return _facts_of(location, spare, workspace)
+    folder = downloaded(location)
+    return facts_in(folder, choice, workspace, location) if folder else unread(location)
 
 
-def missing_parts(folder: Path) -> list[str]:
-    """What a diffusers folder lacks, as paths below it; everything if it is of no known family."""
-    try:
-        model = MODELS[_folder_family(folder)]
-    except (OSError, ValueError, KeyError, TypeError):
-        return ["model_index.json"]
-    wanted = ["scheduler/scheduler_config.json"]
-    for name in model.parts:
-        if name not in model.optional or (folder / name).exists():
-            wanted += [f"{name}/config.json", f"{name}/*.safetensors"]
-            wanted += [f"{model.tokenizers[name]}/*"] if name in model.tokenizers else []
-    return [pattern for pattern in wanted if not any(file.is_file() for file in folder.glob(pattern))]
+def facts_in(folder: Path, choice: ModelChoice, workspace: Workspace, name: str) -> ModelFacts:
+    """Facts of a chosen model that was downloaded into a folder, which is named by a hash."""
+    return replace(_facts_of(folder, _spare_parts(choice, workspace), workspace), name=name)
 
 
-def _folder_family(folder: Path) -> str:
-    """Raises KeyError for a pipeline that is not known."""
-    pipeline = str(_json(folder / "model_index.json")["_class_name"])
-    found = [family for family, model in MODELS.items() if pipeline in model.pipelines]
-    if len(found) < 2:
-        return found[0] if found else _raise_key(pipeline)
-    # Stable Diffusion 2.x shares its pipeline with 1.x; its attention is projected by Linear layers
-    return "sd2" if _json(folder / "unet" / "config.json").get("use_linear_projection") else "sd1"
+def pickles(choice: ModelChoice, workspace: Workspace) -> list[Path]:
+    """The files of a choice that must be converted before they can be read."""
+    location = find_model(choice.model, workspace)
+    files = [*([location] if isinstance(location, Path) else []), *_spare_parts(choice, workspace).chosen]
+    return [file for file in files if is_pickled(file) and not converted_file(file, workspace.cache).is_file()]
 
 
-def _raise_key(pipeline: str) -> str:
-    raise KeyError(pipeline)
+def _facts_of(location: Path, spare: SpareParts, workspace: Workspace) -> ModelFacts:
+    def readable(file: Path) -> Path:
+        return converted_file(file, workspace.cache) if is_pickled(file) else file
 
-
-def _json(file: Path) -> dict[str, Any]:
-    content = json.loads(file.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError(f"{file.name} is no JSON object")
-    return content
-
-
-def _folder_facts(folder: Path) -> ModelFacts:
-    try:
-        family = _folder_family(folder)
-    except KeyError as error:
-        raise _unknown(folder.name, str(error).strip("'")) from None
-    except (OSError, ValueError, TypeError) as error:
-        raise bad_folder(folder, error) from None
-    model = MODELS[family]
-    try:
-        if missing := missing_parts(folder):
-            raise FileNotFoundError(f"{', '.join(missing)} not there")
-        here = [name for name in model.parts if (folder / name).is_dir()]
-        configs = {name: _json(folder / name / "config.json") for name in here}
-        configs["scheduler"] = _json(folder / "scheduler" / "scheduler_config.json")
-        configs["model_index"] = _json(folder / "model_index.json")
-        variant = model.folder_variant(configs)
-        default = model.variants[variant]
-        prediction = default.prediction
-        if prediction != "flow":
-            prediction = PREDICTIONS.get(configs["scheduler"].get("prediction_type", "epsilon"), "epsilon")
-        shrink = 2 ** (len(configs["vae"]["block_out_channels"]) - 1)
-        side = configs[model.denoiser].get("sample_size")
-        resolution = side * shrink if isinstance(side, int) else configs["vae"].get("sample_size", default.habits.resolution)
-        sides = _sides(model, shrink, configs[model.denoiser], resolution)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise bad_folder(folder, error) from None
-    practice = folder.resolve() == STARTER_FOLDER.resolve()
-    sources = {name: PartSource(folder / name) for name in here}
-    return ModelFacts(
-        STARTER if practice else folder.name, folder, family, resolution, *sides, practice, variant, prediction, sources
+    if not all(readable(file).exists() for file in (location, *spare.chosen)):
+        return unread(location)
+    chosen = replace(
+        spare, vae=readable(spare.vae) if spare.vae else None, text_encoders=tuple(map(readable, spare.text_encoders))
     )
+    facts = model_facts(readable(location), chosen)
+    return replace(facts, name=location.stem, location=location) if is_pickled(location) else facts
 
 
-def _sides(model: ModelFormat, shrink: int, denoiser: Mapping[str, Any], resolution: int) -> tuple[int, int]:
-    """`factor` and `step` of the facts."""
-    if model.denoiser == "unet":
-        return shrink, shrink * 2 ** (len(denoiser["block_out_channels"]) - 1)
-    factor = shrink * model.patch
-    # A transformer takes any multiple of its patch; steps of 64 px keep the buckets of large pictures few.
-    return factor, max(factor, 64) if resolution >= 512 else factor
+def downloaded(hub_id: str) -> Path | None:
+    """The folder of a model of Hugging Face that lies in its cache, whole."""
+    from huggingface_hub import try_to_load_from_cache
 
-
-@lru_cache(maxsize=512)
-def _file_facts(file: Path, size: int, mtime_ns: int) -> ModelFacts:
-    if file.suffix.lower() != ".safetensors":
-        raise ModelError(
-            "model.not_safetensors", f"{file.name} is not a .safetensors file.", "Checkpoints are read as .safetensors, which cannot carry code.",
-            "Download the .safetensors version of this model.", path=file.name,
-        )  # fmt: skip
-    header = read_header(file)
-    family = file_family(file, header)
-    model = MODELS[family]
-    parts = find_parts(header, model)
-    if missing := [name for name in model.parts if name not in parts and name not in model.optional]:
-        raise incomplete(file, model, missing)
-    sources = {name: PartSource(file, parts[name]) for name in model.parts if name in parts}
-    said = prediction_from_header(header)
-    if family == "sd2" and "modelspec.architecture" not in header.metadata:
-        said = said or sd2_prediction(file, header)
-    card = header.metadata | ({"modelspec.prediction_type": said} if said else {})
     try:
-        variant = model.variant(part_shapes(header, parts[model.denoiser]), card)
-    except (KeyError, IndexError, ValueError) as error:
-        raise bad_shape(file, str(error)) from error
-    default = model.variants[variant]
-    configs = {
-        name: part_config(file, name, model.parts[name], default.configs, header, parts[name]) for name in ("vae", model.denoiser)
-    }
-    prediction = said or default.prediction if default.prediction != "flow" else "flow"
-    resolution = resolution_from_header(header) or default.habits.resolution
-    sides = _sides(model, 2 ** (len(configs["vae"]["block_out_channels"]) - 1), configs[model.denoiser], resolution)
-    return ModelFacts(file.stem, file, family, resolution, *sides, False, variant, prediction, sources)
+        index = try_to_load_from_cache(hub_id, "model_index.json")
+    except ValueError:  # it is no id
+        return None
+    folder = Path(index).parent if isinstance(index, str) else None
+    return None if folder is None or missing_parts(folder) else folder
 
 
-def denoiser_parameters(facts: ModelFacts) -> int:
-    """How many numbers the denoiser has; 0 for a hub id that is not downloaded yet."""
-    if not facts.family:
-        return 0
-    source = facts.sources[MODELS[facts.family].denoiser]
-    files = sorted(source.path.glob("*.safetensors")) if source.path.is_dir() else [source.path]
-    return sum(
-        prod(tensor.shape)
-        for file in files
-        for name, tensor in read_header(file).tensors.items()
-        if name.startswith(source.prefix)
-    )
+def part_names(folders: list[Path]) -> dict[str, Path]:
+    """Path below its folder -> file of one part of a model; where two share a name, that of the first folder."""
+    names: dict[str, Path] = {}
+    for folder in folders:
+        for file in _files(folder, (WEIGHTS, *PICKLED)):
+            names.setdefault(file.relative_to(folder).as_posix(), file)
+    return names
 
 
-def bad_folder(folder: Path, error: Exception) -> ModelError:
-    return ModelError(
-        "model.bad_folder", f"The folder {folder.name} is not a complete diffusers model: {error}.",
-        "model_index.json with the model's parts, tokenizers and scheduler beside it.", "Choose another folder.",
-        path=folder.name,
-    )  # fmt: skip
+def _spare_parts(choice: ModelChoice, workspace: Workspace) -> SpareParts:
+    """Raises ModelError: `model.part_not_found`; PathError."""
+    vaes, encoders = part_names(workspace.vae_folders), part_names(workspace.text_encoder_folders)
+    found = tuple(file for file in dict.fromkeys([*vaes.values(), *encoders.values()]) if not is_pickled(file))
+    vae = _find_part(choice.vae, vaes, "model.vae", workspace) if choice.vae.strip() else None
+    chosen = tuple(_find_part(name, encoders, "model.text_encoders", workspace) for name in choice.text_encoders if name.strip())
+    return SpareParts(vae, chosen, found)
 
 
-def _unknown(name: str, pipeline: str) -> ModelError:
-    titles = ", ".join(model.title for model in MODELS.values())
-    return ModelError(
-        "model.wrong_family", f"{name} is a {pipeline} model, which is not known here.", f"One of: {titles}.",
-        "Choose another model.", path=name, family=pipeline,
+def _find_part(name: str, known: dict[str, Path], field: str, workspace: Workspace) -> Path:
+    name = name.strip()
+    short = {path.stem: path for path in reversed(known.values())}
+    if found := known.get(name) or short.get(name):
+        return found
+    if name.lower().endswith((WEIGHTS, *PICKLED)):
+        try:
+            path = workspace.allowed_path(name)
+        except PathError as error:
+            error.values.setdefault("field", field)
+            raise
+        if path.is_file():
+            return path
+    folder = "models/vae" if field == "model.vae" else "models/text_encoders"
+    raise ModelError(
+        "model.part_not_found", f"There is no file {name!r} for a part of a model.", f"The name of a file in {folder}, or a path.",
+        f"Put the .safetensors file into {folder} of the data folder.", name=name, folder=folder, field=field,
     )  # fmt: skip
 
 
@@ -358,15 +297,8 @@ def _adapter_card(file: Path, size: int, mtime_ns: int) -> AdapterCard:
         return AdapterCard(file.stem, file, None, problem)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for file in sorted(folder.rglob("*.safetensors")):
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts):
+def _files(folder: Path, endings: tuple[str, ...] = (WEIGHTS,)) -> Iterator[Path]:
+    for file in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+        if file.suffix.lower() in endings and not hidden and file.is_file():
             yield file
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    try:
-        status = file.stat()
-        return status.st_size, status.st_mtime_ns
-    except FileNotFoundError:
-        return 0, 0

@@ -16,10 +16,23 @@ from engine.datasets.dataset import Dataset
 from engine.datasets.sampler import BucketedItem, batches_per_epoch
 from engine.datasets.scan import scan
 from engine.errors import ConfigError, DatasetError, EngineError
+from engine.fitting import read_profile
 from engine.forecast import Trained, forecast
-from engine.library import ModelFacts, find_adapter_file, find_model, model_facts
+from engine.library import find_adapter_file, find_model
+from engine.memory.base_model import base_model
+from engine.memory.forecast import Learning, MemoryForecast, Sizes, memory_forecast
+from engine.model_facts import ModelFacts, model_facts
 from engine.workspace import Workspace, check_name
 
+WAYS = {
+    "optimizer": "AdamW in 8 bits",
+    "checkpointing": "gradient checkpointing",
+    "quantization": "a base in 8 or 4 bits",
+    "streaming": "streamed blocks",
+    "batch": "a smaller batch",
+    "resolution": "a smaller resolution",
+}
+"""What makes a run need less memory."""
 BUCKET_FIELDS = {
     "bucket.below_minimum": "dataset.bucket_min",
     "bucket.above_maximum": "dataset.bucket_max",
@@ -35,6 +48,7 @@ class Preflight:
         fits: how each picture enters its bucket, in the order of `dataset.pictures`.
         buckets: bucket (width, height) -> pictures, without repeats.
         trained: what learns; None for a model that is not downloaded yet.
+        memory: what it needs, phase by phase; None likewise.
         notices: things to know that do not stop the run.
     """
 
@@ -45,6 +59,7 @@ class Preflight:
     model: ModelFacts
     trained: Trained | None
     notices: list[EngineError]
+    memory: MemoryForecast | None = None
 
     @property
     def items(self) -> list[BucketedItem]:
@@ -76,14 +91,17 @@ def preflight(config: TrainConfig, workspace: Workspace) -> Preflight:
     check_sizes(config, resolution, model.factor)
     fits = bucket_fits(config, dataset, resolution, model.step)
     batches = batches_per_epoch(sampler_items(fits, dataset), config.training.batch_size)
+    trained = forecast(config.adapter, config.output.precision, model)
+    memory = needed_memory(config, model, trained, fits, workspace)
     return Preflight(
         plan=plan(config, len(fits), dataset.views_per_epoch, batches, model.resolution),
         dataset=dataset,
         fits=fits,
         buckets=dict(sorted(Counter(fit.bucket for fit in fits).items())),
         model=model,
-        trained=forecast(config.adapter, config.output.precision, model),
-        notices=notices(config, dataset, model),
+        trained=trained,
+        notices=[*notices(config, dataset, model), *too_little(config, memory)],
+        memory=memory,
     )
 
 
@@ -149,6 +167,44 @@ def bucket_fits(config: TrainConfig, dataset: Dataset, resolution: int, step: in
         error.values.setdefault("field", BUCKET_FIELDS.get(error.code, "dataset.bucket_step"))
         raise
     return [assign(picture.size, buckets) for picture in dataset.pictures]
+
+
+def needed_memory(
+    config: TrainConfig, model: ModelFacts, trained: Trained | None, fits: list[BucketFit], workspace: Workspace
+) -> MemoryForecast | None:
+    """What the run needs on the device that computed last in this workspace."""
+    if trained is None or not model.family:
+        return None
+    samples, side = config.samples, config.dataset.resolution or model.resolution
+    sizes = Sizes(
+        picture=max((fit.bucket for fit in fits), key=lambda size: size[0] * size[1]),
+        sample=(samples.width or side, samples.height or side) if samples.count else None,
+        guided=(samples.guidance_scale or model.habits.guidance_scale) != 1,
+        captions=len(fits) + 1,
+    )
+    learning = Learning(trained.ranks, sum(trained.parameters.values()))
+    return memory_forecast(base_model(model), learning, config, sizes, read_profile(workspace.root / "config"))
+
+
+def too_little(config: TrainConfig, memory: MemoryForecast | None) -> list[EngineError]:
+    """The device has less memory than the run needs; with what to change, the cheapest first."""
+    if memory is None or memory.fits:
+        return []
+    training = memory.largest == "training"
+    ways = [
+        ("optimizer", training and config.training.optimizer.kind == "adamw"),
+        ("checkpointing", training and not config.training.gradient_checkpointing),
+        ("quantization", config.model.quantization == "none"),
+        ("streaming", memory.largest in ("loading", "training", "sampling") and not config.model.streamed_blocks),
+        ("batch", training and config.training.batch_size > 1),
+        ("resolution", memory.largest in ("pictures", "decoding", "training")),
+    ]
+    helping = [name for name, helps in ways if helps]
+    return [EngineError(
+        "memory.too_little", f"The run needs about {memory.peak / 2**30:.1f} GiB, and the device has {memory.available / 2**30:.1f} GiB.",
+        "A run that fits.", "In this order: " + "; ".join(WAYS[name] for name in helping) + ".",
+        needed=f"{memory.peak / 2**30:.1f}", available=f"{memory.available / 2**30:.1f}", phase=memory.largest, ways=helping,
+    )]  # fmt: skip
 
 
 def notices(config: TrainConfig, dataset: Dataset, model: ModelFacts) -> list[EngineError]:

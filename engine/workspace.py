@@ -19,6 +19,11 @@ from engine.errors import PathError
 
 SHIPPED_DATASETS = Path(__file__).parent / "starter" / "practice"
 SHIPPED_PRESETS = Path(__file__).parent.parent / "presets"
+CHECKPOINT_FOLDERS = ("checkpoints", "stable-diffusion")
+"""What ComfyUI and AUTOMATIC1111 call their folders of checkpoints, in lower case; of what lies beside them:"""
+DENOISER_FOLDERS = ("diffusion_models", "unet")
+VAE_FOLDERS = ("vae",)
+TEXT_ENCODER_FOLDERS = ("text_encoders", "text_encoder", "clip")
 
 
 @contextmanager
@@ -53,6 +58,15 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def stamp(file: Path) -> tuple[int, int]:
+    """Size in bytes and modification time in ns: what changes when a file does; zeros when it has gone."""
+    try:
+        status = file.stat()
+        return status.st_size, status.st_mtime_ns
+    except OSError:
+        return 0, 0
 
 
 def safe_join(root: Path, *parts: str) -> Path:
@@ -133,6 +147,7 @@ class Workspace:
         for folder in (
             "models/checkpoints",
             "models/vae",
+            "models/text_encoders",
             "models/embeddings",
             "models/taggers",
             "datasets",
@@ -171,7 +186,24 @@ class Workspace:
 
     @property
     def checkpoint_folders(self) -> list[Path]:
-        return [folder for folder in (self.root / "models" / "checkpoints", self.checkpoint_folder) if folder]
+        given = [self.checkpoint_folder] if self.checkpoint_folder else []
+        return [self.root / "models" / "checkpoints", *given, *self._beside(DENOISER_FOLDERS)]
+
+    @property
+    def vae_folders(self) -> list[Path]:
+        return [self.root / "models" / "vae", *self._beside(VAE_FOLDERS)]
+
+    @property
+    def text_encoder_folders(self) -> list[Path]:
+        return [self.root / "models" / "text_encoders", *self._beside(TEXT_ENCODER_FOLDERS)]
+
+    def _beside(self, names: tuple[str, ...]) -> list[Path]:
+        """Folders of these names beside the given folder of checkpoints, as other programs have them."""
+        if self.checkpoint_folder is None or self.checkpoint_folder.name.lower() not in CHECKPOINT_FOLDERS:
+            return []
+        return sorted(
+            folder for folder in self.checkpoint_folder.parent.glob("*") if folder.name.lower() in names and folder.is_dir()
+        )
 
     @property
     def embedding_folders(self) -> list[Path]:
@@ -181,7 +213,8 @@ class Workspace:
     def allowed_roots(self) -> list[Path]:
         """Folders the user may name a path in: the workspace, what ships, given folders; the home folder when local."""
         given = [self.checkpoint_folder, self.lora_folder, self.embedding_folder]
-        roots = [self.root, SHIPPED_DATASETS, *(folder for folder in given if folder)]
+        beside = self._beside((*DENOISER_FOLDERS, *VAE_FOLDERS, *TEXT_ENCODER_FOLDERS))
+        roots = [self.root, SHIPPED_DATASETS, *(folder for folder in given if folder), *beside]
         return roots if self.remote else [*roots, Path.home(), Path.cwd()]
 
     def allowed_path(self, typed: str) -> Path:

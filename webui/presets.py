@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.config.load import lay_over, preset_path, read_yaml
 from engine.config.train import TrainConfig
-from engine.library import ModelFacts
+from engine.model_facts import ModelFacts
 from engine.workspace import SHIPPED_PRESETS
 from webui.i18n import label, table
 

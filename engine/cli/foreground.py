@@ -11,7 +11,7 @@ import time
 from engine.cli.common import one_line
 from engine.errors import EngineError
 from engine.jobs.desk import Desk
-from engine.jobs.job import WORKING, Job
+from engine.jobs.job import WORKING, Job, lane_of
 from engine.jobs.lock import FileLock
 from engine.jobs.mailbox import Mailbox, obey_signals
 from engine.jobs.process import lives, this_process
@@ -27,7 +27,8 @@ LINE_SECONDS = 5.0
 
 def carry_out(job: Job, workspace: Workspace) -> Job:
     """See a queued job to its end; the job as it ended. Takes the device as soon as nobody has it."""
-    mailbox, lock, line = Mailbox(), FileLock(device_lock(workspace)), ProgressLine(job.id)
+    lane = lane_of(job.kind)
+    mailbox, lock, line = Mailbox(), FileLock(device_lock(workspace, lane)), ProgressLine(job.id)
     store = open_store(workspace.database)
     obey_signals(mailbox)
     asked = told = False
@@ -43,17 +44,20 @@ def carry_out(job: Job, workspace: Workspace) -> Job:
         if job.state == "queued" and lock.acquire({**this_process(), "role": "command line"}):
             try:
                 desk = Desk(workspace, store, mailbox, tell=line.show)
-                desk.runners["warm_up"]()
+                worker = Worker(desk, lane)
+                if worker.computes:
+                    desk.runners["warm_up"](desk.workspace)
                 claimed = store.claim(desk.worker, (job.kind,), only=job.id)
                 if claimed:
-                    Worker(desk).work(claimed)
+                    worker.work(claimed)
             finally:
                 lock.release()
             continue
         if not told:
             told = True
             holder = lock.read().get("pid", "?")
-            print(f"Process {holder} has the device. The job {job.id} is in the queue and is followed here.", flush=True)
+            busy = "has the device" if lane == "auto" else "fetches files"
+            print(f"Process {holder} {busy}. The job {job.id} is in the queue and is followed here.", flush=True)
         line.show(job, job.progress or {"phase": job.state})
         time.sleep(LOOK_SECONDS)
 
@@ -100,7 +104,11 @@ def describe(progress: dict) -> str:
     words = [progress.get("phase") or "starting"]
     if progress.get("run"):
         words.append(f"for the end of the run {progress['run']}")
-    if progress.get("total"):
+    if plan := progress.get("plan"):
+        words.append(f"{plan['name']}  {plan['files']} files" if plan["files"] > 1 else plan["name"])
+    if progress.get("speed") is not None:
+        words.append(f"{progress['done'] / 1e6:,.1f} of {progress['total'] / 1e6:,.1f} MB  {progress['speed'] / 1e6:.1f} MB/s")
+    elif progress.get("total"):
         words.append(f"{progress['done']}/{progress['total']}")
     if progress.get("steps"):
         words.append(f"step {progress['step']}/{progress['steps']}")

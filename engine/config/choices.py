@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 SamplerName = Literal["Automatic", "Euler a", "DPM++ 2M Karras", "DDIM", "Euler", "DPM++ 2M", "Heun", "UniPC"]
 SAMPLER_NAMES: tuple[str, ...] = get_args(SamplerName)
@@ -18,3 +18,16 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization = Literal["none", "nf4", "int8", "fp8"]
 Attention = Literal["auto", "flash", "efficient", "cudnn", "math"]
 """What of these a device has, `engine.fitting` knows."""
+
+
+class ModelChoice(NamedTuple):
+    """A base model as the user names it.
+
+    Attributes:
+        model: a name of the library, a path or a Hugging Face id.
+        vae, text_encoders: files in place of its own, or that it lacks; "" and () leave it to the model.
+    """
+
+    model: str
+    vae: str = ""
+    text_encoders: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ from engine.errors import PromptError
 from engine.families.parking import parked, visiting
 from engine.formats.models import MODELS
 from engine.formats.models.base import ModelFormat, Prediction, Variant
-from engine.library import ModelFacts
+from engine.model_facts import ModelFacts
 
 Conditions = dict[str, Tensor]
 """What a prediction depends on besides the noisy picture, by name, the batch first: "text" (B, T, D), "pooled" (B, D), ..."""

@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 )
 
 from engine.errors import ModelError
-from engine.library import missing_parts
+from engine.model_facts import missing_parts
 
 WANTED = ["model_index.json", "*/config.json", "*/scheduler_config.json", "tokenizer/*", "*/*.safetensors"]
 UNWANTED = ["safety_checker/*", "feature_extractor/*", "*.fp16.safetensors", "*non_ema*", "*.msgpack", "*.bin"]

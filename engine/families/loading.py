@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from engine.families.parts import build_empty, part_class
 from engine.fitting import vae_precision
 from engine.formats.checkpoint_shapes import zero_terminal_snr
 from engine.formats.models import MODELS
-from engine.formats.models.base import CONFIGS, ModelFormat, Part
+from engine.formats.models.base import CONFIGS, ModelFormat, Part, PartSource
 from engine.formats.safetensors_header import read_header
-from engine.formats.single_file import bad_shape, part_config, read_state
+from engine.formats.single_file import SCHEDULE, bad_shape, part_config, read_state, said
 from engine.formats.tokenizer_files import find_tokenizer
-from engine.library import ModelFacts, PartSource
+from engine.model_facts import ModelFacts
 
 
 def load_parts(facts: ModelFacts, dtype: torch.dtype) -> dict[str, nn.Module]:
@@ -51,15 +52,30 @@ def load_part(name: str, part: Part, configs: str, source: PartSource, dtype: to
     """
     if source.path.is_dir():
         return _from_folder(part, source.path, dtype)
-    header = read_header(source.path)
-    config = part_config(source.path, name, part, configs, header, source.prefix)
+    part = source.form(part)
+    config = part_config(source.path, name, part, configs, read_header(source.path), source.prefix)
     try:
         network = build_empty(part.kind, config)
     except ValueError as error:
         raise bad_shape(source.path, str(error)) from error
-    wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-    network.load_state_dict(read_state(source.path, part, source.prefix, config, wanted, dtype), assign=True)
+    twins = tied_tensors(network)
+    wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items() if key not in twins}
+    state = read_state(source.path, part, source.prefix, config, wanted, partial(own_format, network, dtype))
+    network.load_state_dict(state | {twin: state[key] for twin, key in twins.items()}, assign=True)
+    if twins:
+        network.tie_weights()
     return network
+
+
+def tied_tensors(network: nn.Module) -> dict[str, str]:
+    """Second name of a tensor that has two -> the first: T5's embedding."""
+    return dict(getattr(network, "_tied_weights_keys", None) or {})
+
+
+def own_format(network: nn.Module, dtype: torch.dtype, key: str) -> torch.dtype:
+    """The number format of a tensor in a network of `dtype`: transformers knows layers that overflow float16, as T5's `wo`."""
+    wide = getattr(network, "_keep_in_fp32_modules", None) or ()
+    return torch.float32 if dtype == torch.float16 and not set(wide).isdisjoint(key.split(".")) else dtype
 
 
 def _from_folder(part: Part, folder: Path, dtype: torch.dtype) -> nn.Module:
@@ -98,11 +114,14 @@ def _tokenizer(facts: ModelFacts, model: ModelFormat, encoder: str, folder: str,
     if location.is_dir():
         made = CLIPTokenizer if model.parts[encoder].kind.startswith("clip") else AutoTokenizer
         try:
-            return made.from_pretrained(location / folder, local_files_only=True)
+            tokenizer = made.from_pretrained(location / folder, local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
             raise broken_folder(location, error) from error
-    settings = CONFIGS / model.variants[facts.variant].configs / folder
-    tokenizer = find_tokenizer(location, model.parts[encoder].kind, settings, network.config.vocab_size)
+    else:
+        settings = CONFIGS / model.variants[facts.variant].configs / folder
+        tokenizer = find_tokenizer(location, model.parts[encoder].kind, settings, network.config.vocab_size)
+    if facts.sources[encoder].path.is_dir():
+        return tokenizer
     for owner in (network.config, *network.modules()):
         # CLIP looks for the end of the text to pool there; the shipped config has the published tokenizer's.
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
@@ -123,8 +142,12 @@ def load_schedule(facts: ModelFacts) -> dict[str, Any]:
         config = json.loads((home / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise broken_folder(home, error) from error
-    if location.is_file() and zero_terminal_snr(read_header(location)):
-        config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}  # the last step is the one that must be met
+    denoiser = facts.sources[MODELS[facts.family].denoiser].path
+    if denoiser.is_file():
+        header = read_header(denoiser)
+        config |= said(header, SCHEDULE, {"timestep_spacing": None, **config})
+        if zero_terminal_snr(header):
+            config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}  # the last step is the one that must be met
     return config if facts.prediction == "flow" else config | {"prediction_type": facts.prediction}
 
 

@@ -12,6 +12,8 @@ import torch
 
 from engine.families import load_model
 from engine.families.base import Family
+from engine.model_facts import ModelFacts
+from engine.workspace import stamp
 
 
 class ModelShelf:
@@ -22,9 +24,9 @@ class ModelShelf:
         self._key: tuple = ()
 
     def take(
-        self, location: Path | str, device: torch.device, dtype: torch.dtype, quantization: str = "none", streamed_blocks: int = 0
+        self, model: ModelFacts | Path | str, device: torch.device, dtype: torch.dtype, quantization: str = "none", streamed_blocks: int = 0
     ) -> Family:  # fmt: skip
-        """The model at `location`, loaded only if it is not the one held or its files have changed.
+        """The model, loaded only if it is not the one held or its files have changed.
 
         Args:
             quantization, streamed_blocks: how it is made to fit the device; see `load_model`.
@@ -32,19 +34,19 @@ class ModelShelf:
         Raises:
             ModelError: as `load_model`.
         """
-        if not self.holds(location, device, dtype, quantization, streamed_blocks):
+        if not self.holds(model, device, dtype, quantization, streamed_blocks):
             self.clear()  # two at once may not fit
-            key = (*_key(location, device, dtype), quantization, streamed_blocks)
-            self._model = load_model(location, device, dtype, None, quantization, streamed_blocks)
+            key = (*_key(model, device, dtype), quantization, streamed_blocks)
+            self._model = load_model(model, device, dtype, None, quantization, streamed_blocks)
             self._key = key
         assert self._model
         return self._model
 
     def holds(
-        self, location: Path | str, device: torch.device, dtype: torch.dtype, quantization: str = "none", streamed_blocks: int = 0
+        self, model: ModelFacts | Path | str, device: torch.device, dtype: torch.dtype, quantization: str = "none", streamed_blocks: int = 0
     ) -> bool:  # fmt: skip
         """Whether `take` would load nothing. If not, let go of the model you had first, or two are in memory."""
-        return self._model is not None and self._key == (*_key(location, device, dtype), quantization, streamed_blocks)
+        return self._model is not None and self._key == (*_key(model, device, dtype), quantization, streamed_blocks)
 
     def clear(self) -> None:
         """Let go of the model and its memory."""
@@ -54,11 +56,18 @@ class ModelShelf:
             torch.cuda.empty_cache()
 
 
-def _key(location: Path | str, device: torch.device, dtype: torch.dtype) -> tuple:
-    return location, device, dtype, *(_stamps(location) if isinstance(location, Path) else ())
+def _key(model: ModelFacts | Path | str, device: torch.device, dtype: torch.dtype) -> tuple:
+    """The model and the state of every file that it is loaded from."""
+    if isinstance(model, ModelFacts):
+        sources, location = tuple(model.sources.items()), Path(model.location)
+        places = {location, *(source.path for source in model.sources.values())}
+    else:
+        sources, location = (), Path(model)
+        places = {location} if isinstance(model, Path) else set()
+    return str(location), sources, device, dtype, *(stamped for place in sorted(places) for stamped in _stamps(place))
 
 
-def _stamps(location: Path) -> tuple[tuple[str, int, int], ...]:
-    """Name, size and modification time of the file, or of every file of the folder."""
-    files = [location] if location.is_file() else sorted(file for file in location.rglob("*") if file.is_file())
-    return tuple((file.name, status.st_size, status.st_mtime_ns) for file in files for status in [file.stat()])
+def _stamps(place: Path) -> tuple[tuple[str, int, int], ...]:
+    """Path, size and modification time of the file, or of every file of the folder."""
+    files = sorted(file for file in place.rglob("*") if file.is_file()) if place.is_dir() else [place]
+    return tuple((str(file), *stamp(file)) for file in files)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from engine.errors import AdapterError
 from engine.formats.adapter_layout import AdapterFormat, lay_out, rank_of
+from engine.formats.lazy_tensor import DTYPE_NAMES
 from engine.formats.peft_alpha import PeftOptions, alpha_for, read_options, scale_without_rank
 from engine.formats.safetensors_header import TensorInfo, read_header
-from engine.formats.safetensors_writer import DTYPE_NAMES
 from engine.formats.suffixes import algorithm_of
 
 if TYPE_CHECKING:

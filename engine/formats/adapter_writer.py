@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import AdapterError
 from engine.formats.adapter_file import find_not_finite
-from engine.formats.safetensors_writer import header_bytes, tensor_payload, write_safetensors
+from engine.formats.safetensors_writer import arrange, described, header_bytes, tensor_payload, write_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +50,8 @@ def kohya_hashes(tensors: dict[str, Tensor], metadata: dict[str, str]) -> dict[s
     0x100000 to 0x10FFFF, so a file under 1 MiB always gets `e3b0c442`, the hash of nothing.
     """
     model, legacy = hashlib.sha256(), hashlib.sha256()
-    position = len(header_bytes(tensors, {name: value for name, value in metadata.items() if name.startswith("ss_")}))
+    told = {name: value for name, value in metadata.items() if name.startswith("ss_")}
+    position = len(header_bytes(arrange(described(tensors)), told))
     first, last = LEGACY_RANGE
     for part in tensor_payload(tensors):
         model.update(part)

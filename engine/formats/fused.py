@@ -55,7 +55,9 @@ def assembled(modules: Iterable[tuple[DiskName, T]], fuse: Callable[[list[tuple[
     for written, members in groups.items():
         if not members[0][0].rows:
             found[written] = members[0][1]
-        elif (whole := fuse([(name.rows, parts) for name, parts in members])) is not None:
+            continue
+        members.sort(key=lambda member: member[0].rows)  # whatever order the layers are in, a file is the same
+        if (whole := fuse([(name.rows, parts) for name, parts in members])) is not None:
             found[written] = whole
         else:
             found |= {name.apart: parts for name, parts in members}

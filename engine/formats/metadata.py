@@ -75,6 +75,10 @@ _SAME_NAME = (
     "keep_tokens",
 )
 """Facts whose name on disk is their own behind `ss_`."""
+IMPLEMENTATIONS = {
+    "sdxl": "https://github.com/Stability-AI/generative-models", "flux": "https://github.com/black-forest-labs/flux",
+}  # fmt: skip
+"""Beginning of Kohya's word for a base model -> whose code its file's names are from; diffusers' for all others."""
 
 
 def kohya_metadata(facts: RunFacts) -> dict[str, str]:
@@ -110,14 +114,11 @@ def kohya_metadata(facts: RunFacts) -> dict[str, str]:
 
 
 def modelspec_metadata(facts: RunFacts) -> dict[str, str]:
-    """The `modelspec.*` card. Statements that were not made are absent.
-    """
+    """The `modelspec.*` card. Statements that were not made are absent."""
     card = {
         "sai_model_spec": "1.0.1",
         "architecture": facts.architecture,
-        "implementation": "https://github.com/Stability-AI/generative-models"
-        if facts.base_version.startswith("sdxl")
-        else "diffusers",
+        "implementation": next((url for start, url in IMPLEMENTATIONS.items() if facts.base_version.startswith(start)), "diffusers"),
         "title": facts.title or facts.name,
         "resolution": f"{facts.resolution[0]}x{facts.resolution[1]}",
         "date": datetime.fromtimestamp(facts.finished_at, UTC).isoformat(timespec="seconds"),

@@ -12,10 +12,10 @@ from typing import Any
 from engine.config.layers import LayerShape, Size
 from engine.config.targets import Layer
 from engine.formats.models import MODELS
-from engine.formats.models.base import Part
+from engine.formats.models.base import Part, PartSource
 from engine.formats.safetensors_header import read_header
 from engine.formats.single_file import layer_sizes, part_config
-from engine.library import ModelFacts, PartSource
+from engine.model_facts import ModelFacts
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def _read(
 ) -> ModelLayers:
     layers, sizes = {}, {}
     for name, source in sources:
-        part = MODELS[family].parts[name]
+        part = source.form(MODELS[family].parts[name])
         weights, config = (
             _from_folder(part, source) if source.path.is_dir() else _from_file(name, part, configs, source)
         )  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -74,11 +75,7 @@ def read_header(path: Path | str) -> Header:
     path = Path(path)
     try:
         with path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            prefix = stream.read(64)
-            length = _header_length(path, prefix, size)
-            stream.seek(8)
-            raw = stream.read(length)
+            return read_beginning(path, stream.read, os.fstat(stream.fileno()).st_size)
     except OSError as error:
         raise ModelError(
             "file.missing",
@@ -87,6 +84,22 @@ def read_header(path: Path | str) -> Header:
             "Check the path.",
             path=path,
         ) from error
+
+
+def read_beginning(path: Path, read: Callable[[int], bytes], size: int) -> Header:
+    """Read and check the header of a file of which only the beginning needs to be there.
+
+    Args:
+        path: names the file in errors.
+        read: gives the next bytes of the file, from its first on.
+        size: of the whole file, bytes.
+
+    Raises:
+        ModelError: as `read_header`.
+    """
+    prefix = read(64)
+    length = _header_length(path, prefix, size)
+    raw = prefix[8 : 8 + length] + read(max(0, length - len(prefix[8:])))
     metadata, tensors = _parse(path, raw)
     _check_offsets(path, tensors, size - 8 - length)
     return Header(metadata, tensors, 8 + length)

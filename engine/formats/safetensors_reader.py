@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.formats.lazy_tensor import torch_dtype
 from engine.formats.safetensors_header import Header, TensorInfo
-from engine.formats.safetensors_writer import DTYPE_NAMES
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_DTYPES = {written: word for word, written in DTYPE_NAMES.items()}
 
 
 def read_tensor(path: Path, header: Header, name: str) -> Tensor:
@@ -26,7 +24,7 @@ def tensor_of(info: TensorInfo, content: bytes) -> Tensor:
     """The tensor that these bytes are."""
     import torch
 
-    dtype = getattr(torch, _DTYPES[info.dtype])
+    dtype = torch_dtype(info.dtype)
     if not content:
         return torch.empty(info.shape, dtype=dtype)
     return torch.frombuffer(bytearray(content), dtype=dtype).view(info.shape)

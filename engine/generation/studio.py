@@ -28,7 +28,8 @@ from engine.formats.infotext import png_bytes, write_infotext
 from engine.generation.pipeline import Progress, make_pictures, picture_size, to_image, with_habits
 from engine.generation.prompt import AdapterTag, find_adapter, find_problems, parse_tags, strip_comments
 from engine.generation.samplers import infotext_names
-from engine.library import adapter_names, denoiser_parameters, find_model, model_facts
+from engine.library import adapter_names, find_model
+from engine.model_facts import denoiser_parameters, model_facts
 from engine.workspace import Workspace, atomic_write
 
 NETWORKS_KEPT = 16

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from engine.config.downloads import DownloadConfig
 from engine.config.generate import GenerateConfig
 from engine.config.tools import ToolConfig
 from engine.config.train import TrainConfig
+from engine.downloads.sites import sites_of
+from engine.downloads.source import parse_source
 from engine.errors import JobError
 from engine.jobs import run_folder
 from engine.jobs.generating import ResultPicture, pictures_of
-from engine.jobs.job import LIVE, Job
+from engine.jobs.job import DOWNLOADS, LIVE, Job, lane_of
 from engine.jobs.process import lives
 from engine.jobs.store import name_taken, new_id, open_store
 from engine.jobs.supervisor import wake
@@ -94,6 +97,21 @@ def start_tool(config: ToolConfig, workspace: Workspace, press_id: str | None = 
     return job
 
 
+def start_download(config: DownloadConfig, workspace: Workspace, press_id: str | None = None) -> Job:
+    """Queue a download. The same `press_id` gives the same job, and so does what is on its way already.
+
+    Raises:
+        DownloadError: nothing that can be fetched is named.
+    """
+    store = open_store(workspace.database)
+    source = str(parse_source(config.source, sites_of(workspace)))
+    under_way = (job for job in store.list(limit=-1, states=LIVE, kinds=("download",)) if job.config["source"] == source)
+    config = config.model_copy(update={"source": source})
+    job = next(under_way, None) or store.add("download", config.model_dump(mode="json"), source, press_id)
+    wake(workspace, DOWNLOADS)
+    return job
+
+
 def _name_paths(config: ToolConfig, found: Plan, workspace: Workspace) -> None:
     """Name files and models so that a process in another folder finds them."""
     tool = config.tool
@@ -132,7 +150,7 @@ def stop(job: Job, workspace: Workspace) -> Job:
 def cancel(job: Job, workspace: Workspace) -> Job:
     """Ask a job to end for good. What it has made so far is kept."""
     job = open_store(workspace.database).ask(job.id, "cancel")
-    wake(workspace)
+    wake(workspace, lane_of(job.kind))
     return job
 
 

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from engine.errors import EngineError, JobError
+from engine.errors import EngineError, Interrupted, JobError
 from engine.jobs.job import Job, State
 from engine.jobs.mailbox import Mailbox
 from engine.jobs.process import identity, this_process
@@ -56,6 +56,25 @@ class Desk:
                 if self.mailbox.poll():
                     raise
                 time.sleep(RETRY_SECONDS)
+
+
+def see_through(desk: Desk, job: Job, work: Callable[[], dict]) -> None:
+    """Do the work of a claimed job and write down how it ended. Any failure ends the job only.
+
+    Args:
+        work: gives the result. It raises Interrupted when it was asked to end; the job of a process that is asked to end goes back
+            into the queue.
+    """
+    try:
+        desk.finish(job, "done", result=work())
+    except Interrupted:
+        if desk.mailbox.stopping:
+            desk.store.give_back(job.id)
+        else:
+            desk.finish(job, "cancelled")
+    except Exception as error:
+        print(f"{job.id} failed: {trace(error) or error}", file=sys.stderr, flush=True)
+        desk.finish(job, "failed", as_engine_error(error))
 
 
 class ProgressNote:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from engine.config.generate import GenerateConfig
 from engine.config.load import validate
 from engine.errors import Interrupted
-from engine.jobs.desk import Desk, ProgressNote, as_engine_error, trace
+from engine.jobs.desk import Desk, ProgressNote, see_through
 from engine.jobs.job import Job
 from engine.jobs.runners import PictureMaker
 from engine.workspace import Workspace, safe_join
@@ -29,11 +28,9 @@ class ResultPicture:
 
 
 def make_pictures(desk: Desk, job: Job, maker: PictureMaker) -> None:
-    """Make what a claimed job asks for. Any failure ends the job only.
+    """Make what a claimed job asks for."""
 
-    A job whose process is asked to end goes back into the queue.
-    """
-    try:
+    def work() -> dict:
         config = validate(GenerateConfig, job.config)
         note = ProgressNote(desk, job)
 
@@ -44,15 +41,9 @@ def make_pictures(desk: Desk, job: Job, maker: PictureMaker) -> None:
 
         out = desk.workspace.outputs / time.strftime("%Y-%m-%d")
         pictures = maker.generate(config, out, on_progress)
-        desk.finish(job, "done", result={"pictures": [_record(picture, desk.workspace) for picture in pictures]})
-    except Interrupted:
-        if desk.mailbox.stopping:
-            desk.store.give_back(job.id)
-        else:
-            desk.finish(job, "cancelled")
-    except Exception as error:
-        print(f"{job.id} failed: {trace(error) or error}", file=sys.stderr, flush=True)
-        desk.finish(job, "failed", as_engine_error(error))
+        return {"pictures": [_record(picture, desk.workspace) for picture in pictures]}
+
+    see_through(desk, job, work)
 
 
 def _record(picture: ResultPicture, workspace: Workspace) -> dict:

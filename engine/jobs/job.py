@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Kind = Literal["train", "generate", "tool"]
+Kind = Literal["train", "generate", "tool", "download"]
 State = Literal["queued", "running", "pausing", "paused", "done", "failed", "cancelled", "lost"]
 STATES: tuple[str, ...] = get_args(State)
 
@@ -15,6 +15,13 @@ LIVE = ("queued", *WORKING, "paused", "lost")
 """Not ended: a training run in one of these owns its name."""
 RESUMABLE = ("paused", "lost", "failed")
 """A training run can go on from its last saved state."""
+DOWNLOADS = "downloads"
+"""The lane of jobs that wait for the network: a worker of their own does them, so that they hold up nothing that computes."""
+
+
+def lane_of(kind: Kind) -> str:
+    """Which worker does jobs of this kind: the name of a device, or DOWNLOADS."""
+    return DOWNLOADS if kind == "download" else "auto"
 
 
 @dataclass(frozen=True)
@@ -26,12 +33,14 @@ class Job:
         config: the whole config as plain data.
         folder: the run folder relative to the data folder, for training.
         error: `EngineError.to_dict` of why it failed, or was paused by something other than the user.
-        result: what came out: `file` of a training run, `pictures` of a generation; of a tool `file` ("" for none) and `report`.
+        result: what came out: `file` of a training run, `pictures` of a generation; of a tool `file` ("" for none) and `report`;
+            of a download see `engine.downloads.download`.
         request: "stop" or "cancel" when it was asked to end and has not yet.
         created, started, finished: s since the epoch; `started` is the begin of the present attempt.
         attempt: 1, and one more for each resume.
         progress: what a screen shows: `phase`, `done`, `total`; of a run `step`, `steps`, `loss`, `seconds_left` as well; of
-            pictures that wait for the end of a run `phase` "waiting", its id `waiting` and its name `run`.
+            pictures that wait for the end of a run `phase` "waiting", its id `waiting` and its name `run`; of a download see
+            `engine.downloads.meter`.
         worker: the process that has or had it, as `engine.jobs.process.identity`.
     """
 

@@ -11,9 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
+from engine.config.downloads import DownloadConfig
 from engine.config.generate import GenerateConfig
 from engine.config.tools import ToolConfig
 from engine.config.train import TrainConfig
+from engine.fitting import write_profile
 from engine.training.events import Event
 from engine.workspace import Workspace
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from engine.families.shelf import ModelShelf
 
 Progress = Callable[[int, int], None]
+Tell = Callable[[dict[str, Any]], None]
 
 
 class PictureMaker(Protocol):
@@ -49,24 +52,27 @@ class Trainer(PictureMaker, Protocol):
 
 
 class Runners(TypedDict):
-    warm_up: Callable[[], None]
+    warm_up: Callable[[Workspace], None]
     train: Callable[[TrainConfig, Path, Workspace], Trainer]
     generate: Callable[[Workspace], Studio]
     tool: Callable[[ToolConfig, Workspace, Progress], dict[str, Any]]
+    download: Callable[[DownloadConfig, Workspace, Tell], dict[str, Any]]
     let_go: Callable[[], None]
 
 
-def warm_up() -> None:
-    """Import what the first job will need, and keep its libraries from writing into logs and command lines."""
+def warm_up(workspace: Workspace) -> None:
+    """Import what the first job will need, keep its libraries from writing into logs, and tell the page of the device."""
     import diffusers
     import transformers
 
     import engine.generation.studio
     import engine.training.trainer  # noqa: F401
+    from engine.device import device_profile, pick_device
 
     for library in (diffusers, transformers):
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()
+    write_profile(device_profile(pick_device()), workspace.root / "config")
 
 
 @cache
@@ -95,9 +101,17 @@ def tool(config: ToolConfig, workspace: Workspace, on_progress: Progress) -> dic
     return run(config, workspace, on_progress)
 
 
+def download(config: DownloadConfig, workspace: Workspace, tell: Tell) -> dict[str, Any]:
+    from engine.downloads.download import download
+
+    return download(config, workspace, tell)
+
+
 def let_go() -> None:
     """Free the model's memory."""
     shelf().clear()
 
 
-RUNNERS: Runners = {"warm_up": warm_up, "train": train, "generate": generate, "tool": tool, "let_go": let_go}
+RUNNERS: Runners = {
+    "warm_up": warm_up, "train": train, "generate": generate, "tool": tool, "download": download, "let_go": let_go,
+}  # fmt: skip

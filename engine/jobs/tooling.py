@@ -1,19 +1,18 @@
-"""Works on a tool job: merging, converting and the like. Any failure ends the job only; nothing half-done stays."""
+"""Works on a tool job: merging, converting and the like. Nothing half-done stays of one that fails."""
 
 from __future__ import annotations
-
-import sys
 
 from engine.config.load import validate
 from engine.config.tools import ToolConfig
 from engine.errors import Interrupted
-from engine.jobs.desk import Desk, ProgressNote, as_engine_error, trace
+from engine.jobs.desk import Desk, ProgressNote, see_through
 from engine.jobs.job import Job
 
 
 def use_tool(desk: Desk, job: Job) -> None:
-    """Carry out a claimed job. One whose process is asked to end goes back into the queue."""
-    try:
+    """Carry out a claimed job."""
+
+    def work() -> dict:
         config = validate(ToolConfig, job.config)
         note = ProgressNote(desk, job)
         kind = config.tool.kind
@@ -24,12 +23,6 @@ def use_tool(desk: Desk, job: Job) -> None:
             if desk.request(job):
                 raise Interrupted("job.interrupted", "The tool was not finished.")
 
-        desk.finish(job, "done", result=desk.runners["tool"](config, desk.workspace, on_progress))
-    except Interrupted:
-        if desk.mailbox.stopping:
-            desk.store.give_back(job.id)
-        else:
-            desk.finish(job, "cancelled")
-    except Exception as error:
-        print(f"{job.id} failed: {trace(error) or error}", file=sys.stderr, flush=True)
-        desk.finish(job, "failed", as_engine_error(error))
+        return desk.runners["tool"](config, desk.workspace, on_progress)
+
+    see_through(desk, job, work)

@@ -2,6 +2,8 @@
 
 It takes jobs one after the other, pictures first, then tools, then training; while a run trains, tools and pictures for the
 same base come in between its steps. A job that fails ends alone. Knows no page: whoever wants something writes a row and sends a wake.
+
+The worker of the lane for downloads is the same loop in a process of its own, without PyTorch; it ends when there is nothing more.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from pathlib import Path
 
 from engine.errors import EngineError, JobError
 from engine.jobs.desk import Desk
+from engine.jobs.downloading import fetch_files
 from engine.jobs.generating import make_pictures
-from engine.jobs.job import Job, Kind
+from engine.jobs.job import DOWNLOADS, Job, Kind
 from engine.jobs.lock import FileLock
 from engine.jobs.mailbox import Mailbox, obey_signals
 from engine.jobs.process import lives, this_process
@@ -30,17 +33,28 @@ from engine.workspace import Workspace
 
 ORDER: tuple[Kind, ...] = ("generate", "tool", "train")
 """Pictures first, since somebody waits for them; tools take a minute, runs may take a day."""
+LANES: dict[str, tuple[Kind, ...]] = {DOWNLOADS: ("download",)}
+"""Kinds of jobs of workers that do not compute."""
 LOOK_SECONDS = 3.0
 """Between two looks into the queue when no wake comes."""
 IDLE_SECONDS = 30 * 60.0
 """A model that nobody used for so long is let go."""
+LANE_SECONDS = 60.0
+"""A worker that does not compute ends after so long without a job."""
 
 
 class Worker:
-    """The loop over the queue."""
+    """The loop over the queue.
 
-    def __init__(self, desk: Desk, idle_seconds: float = IDLE_SECONDS) -> None:
-        self.desk, self.idle_seconds = desk, idle_seconds
+    Args:
+        lane: a key of LANES, or a device.
+        idle_seconds: after so long without a job a lane's worker ends, and that of a device lets go of its model.
+    """
+
+    def __init__(self, desk: Desk, lane: str = "auto", idle_seconds: float | None = None) -> None:
+        self.desk, self.order, self.computes = desk, LANES.get(lane, ORDER), lane not in LANES
+        usual = IDLE_SECONDS if self.computes else LANE_SECONDS
+        self.idle_seconds = usual if idle_seconds is None else idle_seconds
         self._studio: Studio | None = None
         self._used = time.monotonic()
 
@@ -56,15 +70,17 @@ class Worker:
             except sqlite3.Error:  # a full disk, a folder taken away for a moment: the queue is looked at again
                 traceback.print_exc()
             if time.monotonic() - self._used > self.idle_seconds:
+                if not self.computes:
+                    return
                 self.release()
                 self.desk.runners["let_go"]()
                 self._used = time.monotonic()
             self.desk.mailbox.wait(LOOK_SECONDS)
 
     def claim(self) -> Job | None:
-        """The next job, by `ORDER` of kinds and then by age."""
+        """The next job, by the order of kinds and then by age."""
         store, worker = self.desk.store, self.desk.worker
-        return next((job for kind in ORDER if (job := store.claim(worker, (kind,)))), None)
+        return next((job for kind in self.order if (job := store.claim(worker, (kind,)))), None)
 
     def work(self, job: Job) -> None:
         """Work on one claimed job to its end."""
@@ -73,6 +89,8 @@ class Worker:
             train(self.desk, job)
         elif job.kind == "tool":
             use_tool(self.desk, job)
+        elif job.kind == "download":
+            fetch_files(self.desk, job)
         elif job.config.get("live_run"):  # it was queued while that run trained, and the run has ended since
             self.desk.finish(job, "failed", JobError(
                 "run.not_live", "The run is not training any more.", todo="Use its finished LoRA in the prompt: <lora:name:1>.",
@@ -90,7 +108,7 @@ class Worker:
 
 
 def work_alone(workspace: Workspace, device: str, runners: Runners) -> int:
-    """Be the worker of a device until asked to end; nothing happens when it has one already. Returns the exit code."""
+    """Be the worker of a device or lane until asked to end; nothing happens when it has one already. Returns the exit code."""
     lock, mailbox = FileLock(device_lock(workspace, device)), Mailbox()
     if not lock.acquire({**this_process(), "port": mailbox.port, "token": mailbox.token, "role": "worker"}):
         return 0
@@ -98,15 +116,21 @@ def work_alone(workspace: Workspace, device: str, runners: Runners) -> int:
         obey_signals(mailbox)
         desk = Desk(workspace, JobStore(workspace.database), mailbox, runners)
         desk.store.reap(lives)
-        try:
-            runners["warm_up"]()
-        except Exception:  # the jobs themselves will say what is wrong
-            traceback.print_exc()
-        Worker(desk).run()
+        worker = Worker(desk, device)
+        if worker.computes:
+            _warm_up(desk)
+        worker.run()
     finally:
         lock.release()
         mailbox.close()
     return 130
+
+
+def _warm_up(desk: Desk) -> None:
+    try:
+        desk.runners["warm_up"](desk.workspace)
+    except Exception:  # the jobs themselves will say what is wrong
+        traceback.print_exc()
 
 
 def main(arguments: list[str], runners: Runners = RUNNERS) -> int:

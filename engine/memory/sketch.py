@@ -189,8 +189,12 @@ class Sketch:
         flops = MULTIPLY_ADD * y.rows * thin
         self._open.forward += flops
         self._open.backward += flops + MULTIPLY_ADD * y.rows * (rank * y.channels + (thin - rank * y.channels) * x.learns)
-        if rank:
-            self._keep(Memory(self, y.rows * rank * self.formats.compute), "adapter")
+        if not rank:  # the change, as it is made, and its gradient
+            self._open.working = max(self._open.working, 2 * FLOAT32 * thin)
+            return
+        self._keep(Memory(self, y.rows * rank * self.formats.compute), "adapter")
+        if self.formats.compute < FLOAT32:  # the factors as autocast rounds them
+            self._keep(Memory(self, thin * self.formats.compute), "adapter")
 
     def table(self, path: str, numbers: int) -> None:
         """Numbers that are looked up or added: embeddings, tokens, positions."""

@@ -28,7 +28,7 @@ from engine.families import load_model
 from engine.families.base import Family
 from engine.formats.adapter_file import read_adapter
 from engine.generation.pipeline import make_pictures, to_image
-from engine.library import STARTER_FOLDER
+from engine.model_facts import STARTER_FOLDER
 from engine.starter.practice import write_set
 from engine.starter.scorer import Scorer, accuracy, load_scorer, pictures_of
 from engine.starter.world import TRIGGER, Scene, captions, held_out_scenes, mascot_scenes, place_phrase

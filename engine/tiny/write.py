@@ -10,7 +10,7 @@ from typing import Any
 from engine.errors import ModelError
 from engine.formats.models import MODELS
 from engine.formats.models.base import Variant
-from engine.formats.single_file import write_single_file
+from engine.formats.single_file_writer import write_single_file
 from engine.formats.tokenizer_files import TOKENIZER_KINDS
 from engine.tiny.pipeline import tiny_pipeline
 from engine.workspace import atomic_write, sync_folder

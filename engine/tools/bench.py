@@ -48,8 +48,10 @@ class Bench:
 
     def checkpoint(self, which: str = "model") -> Checkpoint | None:
         """The base model of that field, if one was named."""
-        location = self.plan.models.get(which)
-        return open_checkpoint(location) if location else None
+        model = self.plan.models.get(which)
+        if model is None:
+            return None
+        return open_checkpoint(model if model.family else str(model.location))
 
     def watch(self, names: Sequence[str]) -> Iterable[str]:
         """The names one by one, with progress."""

@@ -1,25 +1,33 @@
-"""A base model as it lies on disk: its layers without weights, and each weight read when it is asked for."""
+"""A base model as it lies on disk: its networks without weights, and each weight read when it is asked for."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
 from engine.errors import ModelError
+from engine.families.base import config_of
 from engine.families.hub import download
 from engine.families.parts import build_empty
+from engine.formats.layouts.folder import FOLDER
 from engine.formats.layouts.stored import Place
+from engine.formats.lazy_tensor import LazyTensor
 from engine.formats.models import MODELS
+from engine.formats.models.base import Part, PartSource
 from engine.formats.safetensors_header import Header, read_header
 from engine.formats.safetensors_reader import read_tensor
+from engine.formats.scaled import SCALES
 from engine.formats.single_file import bad_shape, part_config, part_shapes, read_place
-from engine.library import ModelFacts, PartSource, model_facts
+from engine.formats.whole_model import PartState
+from engine.model_facts import ModelFacts, model_facts
 
 
 class Lying(NamedTuple):
@@ -38,31 +46,55 @@ class Lying(NamedTuple):
 class Checkpoint:
     """Attributes:
     facts: of the model.
-    components: the parts that adapters may change, their parameters on the meta device.
-    places: (component, key of its state) -> every place where that tensor lies; a folder may hold variants, the plain one first.
+    parts: name -> network, its parameters on the meta device.
+    sizes: (part, key of its state) -> shape.
+    places: (part, key of its state) -> every place where that tensor lies; a folder may hold variants, the plain one first.
     headers: of the files.
     """
 
     facts: ModelFacts
-    components: dict[str, nn.Module]
-    places: dict[tuple[str, str], list[Lying]]
-    headers: dict[Path, Header]
+    parts: dict[str, nn.Module] = field(default_factory=dict)
+    sizes: dict[tuple[str, str], tuple[int, ...]] = field(default_factory=dict)
+    places: dict[tuple[str, str], list[Lying]] = field(default_factory=dict)
+    headers: dict[Path, Header] = field(default_factory=dict)
 
     @property
     def location(self) -> Path:
         return Path(self.facts.location)
 
-    def tensor(self, component: str, key: str) -> Tensor:
-        """A weight in its stored number format, in the shape that the layer has."""
-        lying = self.places[component, key][0]
-        size = self.components[component].get_parameter(key).shape
-        if lying.place.share or lying.place.change:
+    @property
+    def components(self) -> dict[str, nn.Module]:
+        """The parts that adapters may change."""
+        return {name: self.parts[name] for name in MODELS[self.facts.family].trained if name in self.parts}
+
+    @property
+    def scaled(self) -> bool:
+        """Whether some weights are 8-bit numbers with scales beside them."""
+        return any(name.endswith(SCALES) for header in self.headers.values() for name in header.tensors)
+
+    def tensor(self, part: str, key: str) -> Tensor:
+        """A weight in its stored number format, in the shape that the layer has; one with a scale in float32."""
+        lying, size = self.places[part, key][0], self.sizes[part, key]
+        info = self.headers[lying.file].tensors[lying.key]
+        if lying.place.share or lying.place.change or info.dtype.startswith("F8"):
             with safe_open(lying.file, framework="pt") as file:
-                return read_place(file, lying.prefix, lying.place, tuple(size))
+                return read_place(file, lying.prefix, lying.place, size)
         return read_tensor(lying.file, self.headers[lying.file], lying.key).view(size)
 
     def layer(self, component: str, path: str) -> LayerTensors:
         return LayerTensors(self, component, path)
+
+    def state(self, part: str) -> PartState:
+        """A part, every tensor of which is read when it is needed. Those with a scale become bfloat16, which holds it."""
+        tensors = {key: self._lazy(part, key) for of, key in self.places if of == part}
+        return PartState(config_of(self.parts[part]), tensors)
+
+    def _lazy(self, part: str, key: str) -> LazyTensor:
+        size, places = self.sizes[part, key], self.places[part, key]
+        if not places:
+            return LazyTensor("F32", size, partial(torch.eye, *size))
+        stored = self.headers[places[0].file].tensors[places[0].key].dtype
+        return LazyTensor(stored, size, partial(self.tensor, part, key)).rounded("BF16" if self.scaled and stored[:2] == "F8" else stored)
 
 
 class LayerTensors(Mapping[str, Tensor]):
@@ -70,7 +102,7 @@ class LayerTensors(Mapping[str, Tensor]):
 
     def __init__(self, checkpoint: Checkpoint, component: str, path: str) -> None:
         self.checkpoint, self.component, self.path = checkpoint, component, path
-        self.names = [name for name, _ in checkpoint.components[component].get_submodule(path).named_parameters(recurse=False)]
+        self.names = [name for name, _ in checkpoint.parts[component].get_submodule(path).named_parameters(recurse=False)]
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self.names:
@@ -84,21 +116,23 @@ class LayerTensors(Mapping[str, Tensor]):
         return len(self.names)
 
 
-def open_checkpoint(location: Path | str) -> Checkpoint:
+def open_checkpoint(model: ModelFacts | Path | str, whole: bool = False) -> Checkpoint:
     """Look at a base model's headers.
 
     Args:
-        location: what `engine.library.find_model` gave; a Hugging Face id is downloaded first.
+        model: its facts, a folder or a file; a Hugging Face id is downloaded first.
+        whole: all its parts, not only those that adapters may change.
 
     Raises:
         ModelError: it is missing, damaged, incomplete or of a family that is not known.
     """
-    facts = model_facts(download(location) if isinstance(location, str) else location)
-    checkpoint = Checkpoint(facts, {}, {}, {})
-    for component in MODELS[facts.family].trained:
-        if component in facts.sources:
-            _add(checkpoint, component, facts.sources[component])
-    missing = [f"{component}.{key}" for (component, key), places in checkpoint.places.items() if not places]
+    facts = model if isinstance(model, ModelFacts) else model_facts(download(model) if isinstance(model, str) else model)
+    checkpoint, made = Checkpoint(facts), MODELS[facts.family]
+    for name in made.parts if whole else made.trained:
+        if name in facts.sources:
+            _add(checkpoint, name, facts.sources[name].form(made.parts[name]), facts.sources[name])
+    identities = {(name, part.identity) for name, part in made.parts.items()}
+    missing = [".".join(place) for place, found in checkpoint.places.items() if not found and place not in identities]
     if missing:
         raise ModelError(
             "model.missing_tensors", f"{checkpoint.location.name} lacks {len(missing)} tensors, first {missing[0]!r}.",
@@ -108,29 +142,29 @@ def open_checkpoint(location: Path | str) -> Checkpoint:
     return checkpoint
 
 
-def _add(checkpoint: Checkpoint, component: str, source: PartSource) -> None:
-    part = MODELS[checkpoint.facts.family].parts[component]
-    if source.path.is_dir():
-        config = json.loads((source.path / "config.json").read_text(encoding="utf-8"))
-        # Plain names are shortest, so that a variant's file (`….fp16.safetensors`) is never read instead.
-        files = sorted(source.path.glob("*.safetensors"), key=lambda file: (len(file.name), file.name))
-    else:
-        configs = MODELS[checkpoint.facts.family].variants[checkpoint.facts.variant].configs
-        config = part_config(source.path, component, part, configs, read_header(source.path), source.prefix)
-        files = [source.path]
+def _add(checkpoint: Checkpoint, name: str, part: Part, source: PartSource) -> None:
+    config, files = _folder(source.path) if source.path.is_dir() else _file(checkpoint.facts, name, part, source)
     checkpoint.headers.update({file: read_header(file) for file in files})
     try:
-        network = checkpoint.components[component] = build_empty(part.kind, config)
+        network = checkpoint.parts[name] = build_empty(part.kind, config)
     except ValueError as error:
         raise bad_shape(source.path, str(error)) from error
+    keys = FOLDER[part.kind] if source.path.is_dir() else part.keys
     found: dict[str, list[Lying]] = {}
     for file in files:
-        if source.path.is_dir():
-            own = {name: Place(name) for name in checkpoint.headers[file].tensors}
-        else:
-            own = part.keys.find(part_shapes(checkpoint.headers[file], source.prefix), config)
-        for key, place in own.items():
+        for key, place in keys.find(part_shapes(checkpoint.headers[file], source.prefix), config).items():
             found.setdefault(key, []).append(Lying(file, source.prefix, place))
-    for key, _ in network.named_parameters():
-        names = (key, f"text_model.{key}", key.removeprefix("text_model."))
-        checkpoint.places[component, key] = [lying for name in dict.fromkeys(names) for lying in found.get(name, ())]
+    for key, tensor in network.state_dict().items():
+        checkpoint.sizes[name, key], checkpoint.places[name, key] = tuple(tensor.shape), found.get(key, [])
+
+
+def _folder(folder: Path) -> tuple[dict[str, Any], list[Path]]:
+    """Config and weights of a part."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    # Plain names are shortest, so that a variant's file (`….fp16.safetensors`) is never read instead.
+    return config, sorted(folder.glob("*.safetensors"), key=lambda file: (len(file.name), file.name))
+
+
+def _file(facts: ModelFacts, name: str, part: Part, source: PartSource) -> tuple[dict[str, Any], list[Path]]:
+    configs = MODELS[facts.family].variants[facts.variant].configs
+    return part_config(source.path, name, part, configs, read_header(source.path), source.prefix), [source.path]

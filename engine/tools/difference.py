@@ -23,7 +23,9 @@ def difference(options: DifferenceOptions, bench: Bench) -> Report:
     files, checkpoint = bench.adapters(), bench.checkpoint()
     sources = [all_matched(file, read_changes(file, checkpoint)) for file in files]
     check_layouts(sources)
-    builder = Builder(chosen_dtype(options.precision, (tensor for file in files for tensor in weights_of(file))), names_of(sources))
+    builder = Builder(
+        chosen_dtype(options.precision, (tensor for file in files for tensor in weights_of(file))), names_of(sources)
+    )
     squares: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     same = 0
     for name in bench.watch(list(dict.fromkeys(name for source in sources for name in source))):

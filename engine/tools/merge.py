@@ -33,7 +33,9 @@ def merge(options: MergeOptions, bench: Bench) -> Report:
     sources = [all_matched(file, read_changes(file, checkpoint)) for file in files]
     weights = [weight for _, weight in bench.plan.files]
     check_layouts(sources)
-    builder = Builder(chosen_dtype(options.precision, (tensor for file in files for tensor in weights_of(file))), names_of(sources))
+    builder = Builder(
+        chosen_dtype(options.precision, (tensor for file in files for tensor in weights_of(file))), names_of(sources)
+    )
     names = list(dict.fromkeys(name for source in sources for name in source))
     for name in bench.watch(names):
         exact = summed(name, sources, weights)

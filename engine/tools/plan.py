@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.config.choices import ModelChoice
 from engine.config.tools import ToolConfig, weighted
 from engine.datasets.decode import supported_extensions
-from engine.errors import ConfigError, EngineError, PathError
+from engine.errors import ConfigError, EngineError, ModelError, PathError
 from engine.formats.safetensors_header import read_header
 from engine.formats.summary import describe
-from engine.library import find_adapter_file, find_model, model_facts
+from engine.library import choose, find_adapter_file
+from engine.model_facts import ModelFacts
 from engine.workspace import Workspace, check_name
 
 IN_PLACE = ("edit",)
@@ -25,14 +27,14 @@ class Plan:
 
     Attributes:
         files: adapter files in order, with their weights.
-        models: field -> location of a base model, for those that were named.
+        models: field -> facts of a base model, for those that were named.
         embeddings: name that calls it -> file.
         cover: picture, or None.
         out: the new file or folder; None for a tool that writes nothing.
     """
 
     files: tuple[tuple[Path, float], ...]
-    models: dict[str, Path | str]
+    models: dict[str, ModelFacts]
     embeddings: dict[str, Path]
     cover: Path | None
     out: Path | None
@@ -80,14 +82,19 @@ def _adapter(typed: str, field: str, workspace: Workspace) -> Path:
     return path
 
 
-def _model(typed: str, field: str, workspace: Workspace) -> Path | str:
+def _model(typed: str, field: str, workspace: Workspace) -> ModelFacts:
+    """Raises ModelError: as `choose`; `model.not_converted`."""
     try:
-        found = find_model(typed, workspace)
-        model_facts(found)
+        facts = choose(ModelChoice(typed), workspace)
+        if not facts.family and isinstance(facts.location, Path):
+            raise ModelError(
+                "model.not_converted", f"{facts.location.name} is a pickle that was not converted yet.", "A .safetensors file.",
+                "Make a picture with it first: that converts it.", path=facts.location.name,
+            )  # fmt: skip
     except EngineError as error:
         error.values["field"] = f"tool.{field}"
         raise
-    return found
+    return facts
 
 
 def _embeddings(lines: list[str] | None, workspace: Workspace) -> dict[str, Path]:
@@ -143,7 +150,7 @@ def _cover(typed: str, workspace: Workspace) -> Path | None:
     return path
 
 
-def _out(config: ToolConfig, files: tuple, models: dict[str, Path | str], workspace: Workspace) -> Path | None:
+def _out(config: ToolConfig, files: tuple, models: dict[str, ModelFacts], workspace: Workspace) -> Path | None:
     kind, name = config.tool.kind, config.output.name.strip()
     if kind == "inspect":
         return None
@@ -151,8 +158,8 @@ def _out(config: ToolConfig, files: tuple, models: dict[str, Path | str], worksp
         return files[0][0]
     if kind != "bake":
         return workspace.loras / f"{check_name(name or default_name(config, files))}.safetensors"
-    model = models["model"]
-    ending = model.suffix if isinstance(model, Path) and model.is_file() else ""
+    location = models["model"].location
+    ending = ".safetensors" if isinstance(location, Path) and location.is_file() else ""
     return workspace.checkpoint_folders[0] / f"{check_name(name or default_name(config, files))}{ending}"
 
 

@@ -31,7 +31,8 @@ from engine.formats.adapter_writer import write_adapter
 from engine.formats.hashes import model_hashes
 from engine.generation.pipeline import picture_size
 from engine.generation.studio import Picture, render
-from engine.library import denoiser_parameters, find_model
+from engine.library import find_model
+from engine.model_facts import denoiser_parameters
 from engine.preflight import preflight, start_file
 from engine.training.batches import TrainingData
 from engine.training.events import Checkpoint, Done, Event, Phase, Resumed, Sample, Started, Step, Stopped, Warned

@@ -151,7 +151,7 @@ def test_bad_settings_end_with_2_and_name_the_field_in_one_line(call: Callable, 
 def test_bad_arguments_end_with_2(call: Callable, tmp_path: Path) -> None:
     for words in (
         ["train"], ["train", tmp_path / "gone.yaml"], ["train", "--resume", "nix"], ["train", PRESET, "--nix"], ["generate"],
-        ["generate", "--prompt", "x", "--size", "big"], ["generate", "--prompt", "x", "--steps", "0"],
+        ["generate", "--prompt", "x", "--size", "big"], ["generate", "--prompt", "x", "--steps", "-1"],
         ["generate", "--prompt", "x", "--out", "x.jpg"], ["generate", "--prompt", "x", "--sampler", "Euler z"],
         ["generate", "--prompt", "x", "--model", "nix.ckpt"], ["adapter", "polish", "x"],
         ["train", PRESET, "--lora-dir", tmp_path / "gone"],

@@ -34,7 +34,9 @@ def test_dtypes_of_the_cpu() -> None:
     assert pick_dtype(CPU, "float32") == torch.float32
 
 
-@pytest.mark.parametrize(("device", "dtype"), [("cpu", "float16"), ("mps", "float16"), ("mps", "bfloat16"), ("cpu", "fp8"), ("mps", "float64")])
+@pytest.mark.parametrize(
+    ("device", "dtype"), [("cpu", "float16"), ("mps", "float16"), ("mps", "bfloat16"), ("cpu", "fp8"), ("mps", "float64")]
+)
 def test_dtype_a_device_cannot_do_is_refused(device: str, dtype: str) -> None:
     with pytest.raises(DeviceError) as caught:
         pick_dtype(torch.device(device), dtype)

@@ -117,7 +117,7 @@ def test_what_a_device_cannot_do_is_refused_by_field_and_reason() -> None:
     assert "fp8" in error.what and "M3" in error.what and "int8" in error.expected and "fp8" not in error.expected
     with pytest.raises(DeviceError, match="main memory"):
         check_config(M3, GenerateConfig(streamed_blocks=4))
-    with pytest.raises(DeviceError, match="training.optimizer.kind"):
+    with pytest.raises(DeviceError, match=r"training\.optimizer\.kind"):
         check_config(LAPTOP, TrainConfig.model_validate({"training": {"optimizer": {"kind": "adamw8bit"}}}))
 
 

@@ -19,15 +19,20 @@ from engine.errors import ConfigError, ModelError
 from engine.families.base import adaptable_layers
 from engine.forecast import METADATA, forecast
 from engine.formats.models import MODELS
-from engine.library import STARTER_FOLDER, ModelFacts, PartSource, model_facts
+from engine.formats.models.base import PartSource
+from engine.model_facts import STARTER_FOLDER, ModelFacts, model_facts
 from engine.training.events import Started
 from engine.workspace import Workspace
 from tests.support.published import header_file, published
 from tests.support.runs import config_of, make_pets, train
 from tests.support.tiny import tiny_sd1_single_file
 
-
-REAL = {"sd1": ("sd1", 0, 264), "sd1 with convolutions": ("sd1", 4, 350), "sdxl": ("sdxl", 4, 1052), "flux": ("flux_dev", 0, 494 + 72 + 168)}
+REAL = {
+    "sd1": ("sd1", 0, 264),
+    "sd1 with convolutions": ("sd1", 4, 350),
+    "sdxl": ("sdxl", 4, 1052),
+    "flux": ("flux_dev", 0, 494 + 72 + 168),
+}
 """Case -> folder of configs, rank of convolutions, layers."""
 
 
@@ -73,12 +78,16 @@ def test_what_does_not_fit_is_told_before() -> None:
         forecast(LoraOptions(rules=["*.attn3.*: rank=2"]), "float16", model_facts(STARTER_FOLDER))
     assert (caught.value.code, caught.value.values["field"]) == ("config.rule", "adapter.rules")
     with pytest.raises(ConfigError) as caught:
-        forecast(LoraOptions(targets="convolutions", train_unet=False, train_text_encoder=True), "float16", model_facts(STARTER_FOLDER))
+        forecast(
+            LoraOptions(targets="convolutions", train_unet=False, train_text_encoder=True), "float16", model_facts(STARTER_FOLDER)
+        )
     assert caught.value.code == "config.no_layers"
 
 
 def test_rules_change_what_is_said() -> None:
-    plain, ruled = (forecast(LoraOptions(rank=4, rules=rules), "float32", model_facts(STARTER_FOLDER)) for rules in ([], ["*.ff.*: lokr"]))
+    plain, ruled = (
+        forecast(LoraOptions(rank=4, rules=rules), "float32", model_facts(STARTER_FOLDER)) for rules in ([], ["*.ff.*: lokr"])
+    )
     assert plain and ruled and plain.modules == ruled.modules
     assert plain.parameters["unet"] > ruled.parameters["unet"] and plain.file_size > ruled.file_size
     half = forecast(LoraOptions(rank=4), "float16", model_facts(STARTER_FOLDER))
@@ -92,7 +101,9 @@ def test_a_model_of_the_hub_once_it_is_there(tmp_path: Path, monkeypatch: pytest
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("0" * 40)
     shutil.copytree(STARTER_FOLDER, repository / "snapshots" / ("0" * 40))
-    assert forecast(LoraOptions(), "float16", model_facts("someone/starter")) == forecast(LoraOptions(), "float16", model_facts(STARTER_FOLDER))
+    assert forecast(LoraOptions(), "float16", model_facts("someone/starter")) == forecast(
+        LoraOptions(), "float16", model_facts(STARTER_FOLDER)
+    )
     (repository / "snapshots" / ("0" * 40) / "unet" / "config.json").unlink()
     assert forecast(LoraOptions(), "float16", model_facts("someone/starter")) is None, "its download was not finished"
 

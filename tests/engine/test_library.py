@@ -14,17 +14,8 @@ from pathlib import Path
 import pytest
 
 from engine.errors import EngineError, ModelError, PathError
-from engine.library import (
-    STARTER,
-    STARTER_FOLDER,
-    adapter_names,
-    adapters,
-    datasets,
-    find_model,
-    missing_parts,
-    model_facts,
-    models,
-)
+from engine.library import adapter_names, adapters, datasets, find_model, models
+from engine.model_facts import STARTER, STARTER_FOLDER, missing_parts, model_facts
 from engine.workspace import Workspace
 
 

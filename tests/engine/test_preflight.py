@@ -10,7 +10,7 @@ from PIL import Image
 from engine.config.load import nested, validate
 from engine.config.train import TrainConfig
 from engine.errors import EngineError
-from engine.library import STARTER_FOLDER, model_facts
+from engine.model_facts import STARTER_FOLDER, model_facts
 from engine.preflight import Preflight, preflight
 from engine.workspace import Workspace
 from tests.support.pictures import make_photos

@@ -13,12 +13,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.config.downloads import DownloadConfig
 from engine.config.generate import GenerateConfig
 from engine.config.tools import ToolConfig
 from engine.config.train import TrainConfig
 from engine.errors import DatasetError
 from engine.jobs.generating import ResultPicture
-from engine.jobs.runners import Progress, Runners
+from engine.jobs.runners import Progress, Runners, Tell
 from engine.jobs.worker import main
 from engine.training.events import Done, Event, Phase, Resumed, Started, Step, Stopped
 from engine.workspace import Workspace, atomic_write
@@ -101,7 +102,18 @@ def use_tool(config: ToolConfig, workspace: Workspace, on_progress: Progress) ->
     return {"file": f"{name}.safetensors", "report": {"counted": steps}}
 
 
-def warm_up() -> None:
+def download(config: DownloadConfig, workspace: Workspace, tell: Tell) -> dict:
+    """Counts bytes to 3, or slowly on and on."""
+    if "crash" in config.source:
+        raise ValueError("no such planet")
+    total = 1000 if "slow" in config.source else 3
+    for done in range(total + 1):
+        time.sleep(0.02 if "slow" in config.source else 0)
+        tell({"phase": "downloading", "done": done, "total": total, "speed": 1.0, "seconds_left": 1.0, "plan": {}})
+    return {"name": config.source, "bytes": total}
+
+
+def warm_up(workspace: Workspace) -> None:
     """There is nothing heavy to import."""
 
 
@@ -109,7 +121,9 @@ def let_go() -> None:
     pass
 
 
-COUNTING: Runners = {"warm_up": warm_up, "train": CountingTrainer, "generate": CountingStudio, "tool": use_tool, "let_go": let_go}
+COUNTING: Runners = {
+    "warm_up": warm_up, "train": CountingTrainer, "generate": CountingStudio, "tool": use_tool, "download": download, "let_go": let_go,
+}  # fmt: skip
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:], COUNTING))

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from engine.formats.single_file import write_single_file
+from engine.formats.single_file_writer import write_single_file
 from engine.tiny.pipeline import tiny_pipeline
 from engine.tiny.write import save_pipeline, save_tokenizers
 

@@ -7,7 +7,7 @@ import pytest
 from engine.config.load import preset_path, validate
 from engine.config.train import TrainConfig
 from engine.formats.models import MODELS
-from engine.library import STARTER_FOLDER, model_facts
+from engine.model_facts import STARTER_FOLDER, model_facts
 from webui import presets
 from webui.i18n import table
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from engine.config.choices import SAMPLERS_FOR
 from engine.errors import EngineError
-from engine.library import ModelFacts, find_model, model_facts
+from engine.library import find_model
+from engine.model_facts import ModelFacts, model_facts
 from engine.workspace import Workspace
 
 AUTOMATIC = "Automatic"

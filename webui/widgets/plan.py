@@ -14,6 +14,7 @@ from engine.preflight import Preflight
 from engine.workspace import Workspace
 from webui.i18n import t, table
 from webui.widgets.html import tag, text
+from webui.widgets.memory import memory_html
 from webui.widgets.previews import preview, url
 from webui.widgets.run_view import component_words
 from webui.widgets.words import megabytes, short, steps_list
@@ -74,6 +75,8 @@ def plan_html(found: Preflight, config: TrainConfig, preset: Mapping[str, Any], 
         + tag("dd", text("span", words) + text("em", t(f"text.from.{origin}", language), class_=f"from from-{origin}"))
         for name, words, origin in rows
     )
+    if found.memory:
+        cells += text("dt", t("text.plan.memory", language)) + tag("dd", memory_html(found.memory, language))
     return tag("dl", cells, class_="facts")
 
 

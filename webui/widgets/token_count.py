@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engine.formats.models import MODELS
 from engine.formats.tokenizer_files import TOKENIZER_KINDS
 from engine.generation.prompt import CHUNK, count_tokens
-from engine.library import ModelFacts
+from engine.model_facts import ModelFacts
 from engine.workspace import Workspace
 from webui.i18n import t
 from webui.widgets.chosen_model import chosen_model

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from engine.config.choices import SamplerName
 from engine.config.layers import Size
@@ -45,6 +45,8 @@ class Part:
         dotted_prefix: how its modules begin in adapter files that leave their paths as they are (Z-Image's
             `diffusion_model.layers.0.attention.to_q`); "" where they follow Kohya's convention.
         identity: a square matrix of the network that is always the identity and that single files do not have; "" for none.
+        file: what people call a file of it alone.
+        alone: how such a file has it, where that is another layout than in a whole model.
     """
 
     title: str
@@ -58,6 +60,26 @@ class Part:
     named_as_stored: bool = False
     dotted_prefix: str = ""
     identity: str = ""
+    file: str = ""
+    alone: Part | None = None
+
+
+class PartSource(NamedTuple):
+    """Where the weights of a part are.
+
+    Attributes:
+        path: a folder of a diffusers model, or a file.
+        prefix: how their keys begin in the file.
+        alone: the file holds them in the layout of `Part.alone`.
+    """
+
+    path: Path
+    prefix: str = ""
+    alone: bool = False
+
+    def form(self, part: Part) -> Part:
+        """The part as it is stored there."""
+        return part.alone if self.alone and part.alone else part
 
 
 @dataclass(frozen=True)
@@ -116,6 +138,7 @@ class ModelFormat:
             in which `modelspec.prediction_type` stands for a marker tensor too.
             Raises KeyError, IndexError or ValueError for shapes of another model.
         folder_variant: the same from the configs of a diffusers folder: part -> config, with "scheduler" and "model_index".
+        fits: whether networks of these configs, by part, work together; those that are not there are not asked for.
         patch: pixels of a latent side that are one token of the denoiser: sizes must be multiples of it.
         optional: parts that it also works without.
     """
@@ -128,6 +151,7 @@ class ModelFormat:
     variants: Mapping[str, Variant]
     variant: Callable[[Shapes, Mapping[str, str]], str]
     folder_variant: Callable[[Mapping[str, Mapping[str, Any]]], str]
+    fits: Callable[[Mapping[str, Mapping[str, Any]]], bool]
     patch: int = 1
     optional: tuple[str, ...] = ()
 

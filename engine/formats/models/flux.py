@@ -13,7 +13,7 @@ from engine.formats.flux_layers import flux_layers
 from engine.formats.layouts.flux import FLUX as KEYS
 from engine.formats.layouts.flux import flux_sizes
 from engine.formats.models.base import Habits, ModelFormat, Part, Shapes, Variant
-from engine.formats.models.parts import clip, t5, vae
+from engine.formats.models.parts import agree, clip, t5, vae
 
 DEV = Variant(
     "FLUX.1 dev", "flux1", "flux-1-dev", "flux_dev",
@@ -40,6 +40,16 @@ def _folder_variant(configs: Mapping[str, Mapping[str, Any]]) -> str:
     return "dev" if configs["transformer"]["guidance_embeds"] else "schnell"
 
 
+def _fits(configs: Mapping[str, Mapping[str, Any]]) -> bool:
+    transformer = configs["transformer"]
+    return agree(
+        configs,
+        ("text_encoder", "hidden_size", transformer["pooled_projection_dim"]),
+        ("text_encoder_2", "d_model", transformer["joint_attention_dim"]),
+        ("vae", "latent_channels", transformer["in_channels"] // 4),
+    )
+
+
 FLUX = ModelFormat(
     title="FLUX.1",
     pipelines=("FluxPipeline",),
@@ -51,11 +61,12 @@ FLUX = ModelFormat(
             "transformer", "flux", ("model.diffusion_model.", ""), r"double_blocks\.0\.img_attn\.qkv\.weight",
             KEYS, flux_sizes, flux_layers, "lora_unet_", named_as_stored=True,
         ),
-        "vae": vae(("vae.", "first_stage_model.", "")),
+        "vae": vae("ae.safetensors", ("vae.", "first_stage_model.", "")),
     },
     tokenizers={"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"},
     variants={"dev": DEV, "schnell": SCHNELL},
     variant=_variant,
     folder_variant=_folder_variant,
+    fits=_fits,
     patch=2,
 )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.formats.models.base import ModelFormat, Shapes, Variant
-from engine.formats.models.parts import clip, inpaints, unet, vae
+from engine.formats.models.parts import agree_with_unet, clip, inpaints, unet, vae
 
 BASE = Variant("Stable Diffusion 1.x", "sd_v1", "stable-diffusion-v1", "sd1")
 INPAINTING = Variant("Stable Diffusion 1.x inpainting", "sd_v1", "stable-diffusion-v1", "sd1_inpainting")
@@ -27,10 +27,11 @@ SD1 = ModelFormat(
     parts={
         "text_encoder": clip("text encoder", ("cond_stage_model.transformer.",), "lora_te_"),
         "unet": unet(),
-        "vae": vae(),
+        "vae": vae("vae-ft-mse-840000-ema-pruned.safetensors"),
     },
     tokenizers={"text_encoder": "tokenizer"},
     variants={"base": BASE, "inpainting": INPAINTING},
     variant=_variant,
     folder_variant=_folder_variant,
+    fits=agree_with_unet,
 )

@@ -9,7 +9,7 @@ from typing import Any
 from engine.formats.checkpoint_shapes import sd2_unet_sizes
 from engine.formats.layouts.open_clip import OpenClip, open_clip_sizes
 from engine.formats.models.base import Habits, ModelFormat, Part, Shapes, Variant
-from engine.formats.models.parts import inpaints, unet, vae
+from engine.formats.models.parts import agree_with_unet, inpaints, unet, vae
 from engine.formats.sd_layers import sd_layers
 
 BLOCKS = 23
@@ -50,10 +50,11 @@ SD2 = ModelFormat(
             partial(sd_layers, "text_encoder"), "lora_te_text_model_",
         ),
         "unet": unet(sizes=sd2_unet_sizes),
-        "vae": vae(),
+        "vae": vae("vae-ft-mse-840000-ema-pruned.safetensors"),
     },
     tokenizers={"text_encoder": "tokenizer"},
     variants={"base": BASE, "v": V, "inpainting": INPAINTING},
     variant=_variant,
     folder_variant=_folder_variant,
+    fits=agree_with_unet,
 )  # fmt: skip

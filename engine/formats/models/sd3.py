@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.formats.layouts.sd3 import Sd3Keys, sd3_sizes
 from engine.formats.models.base import Habits, ModelFormat, Part, Shapes, Variant
-from engine.formats.models.parts import clip, t5, vae
+from engine.formats.models.parts import agree, clip, pair_agrees, t5, vae
 from engine.formats.sd3_layers import sd3_layers
 
 _HABITS = Habits("Euler", steps=28, guidance_scale=4.5, resolution=1024, clip_skip=0)
@@ -38,6 +38,15 @@ def _folder_variant(configs: Mapping[str, Mapping[str, Any]]) -> str:
     return "3.5_medium" if transformer.get("dual_attention_layers") else "3.5_large"
 
 
+def _fits(configs: Mapping[str, Mapping[str, Any]]) -> bool:
+    transformer = configs["transformer"]
+    return pair_agrees(configs, transformer["pooled_projection_dim"]) and agree(
+        configs,
+        ("text_encoder_3", "d_model", transformer["joint_attention_dim"]),
+        ("vae", "latent_channels", transformer["in_channels"]),
+    )
+
+
 SD3 = ModelFormat(
     title="Stable Diffusion 3",
     pipelines=("StableDiffusion3Pipeline",),
@@ -49,19 +58,21 @@ SD3 = ModelFormat(
             identity="text_projection.weight",
         ),
         "text_encoder_2": clip(
-            "OpenCLIP-bigG text encoder", ("text_encoders.clip_g.transformer.", ""), "lora_te2_", projected=True
-        ),
+            "OpenCLIP-bigG text encoder", ("text_encoders.clip_g.transformer.", ""), "lora_te2_", projected=True,
+            file="clip_g.safetensors",
+        ),  # fmt: skip
         "text_encoder_3": t5(("text_encoders.t5xxl.transformer.", "")),
         "transformer": Part(
             "transformer", "sd3", ("model.diffusion_model.", ""), r"joint_blocks\.0\.x_block\.attn\.qkv\.weight",
             Sd3Keys(), sd3_sizes, sd3_layers, "lora_unet_", named_as_stored=True,
         ),
-        "vae": vae(),
+        "vae": vae("sd3_vae.safetensors"),
     },
     tokenizers={"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2", "text_encoder_3": "tokenizer_3"},
     variants={"medium": MEDIUM, "3.5_medium": NEW_MEDIUM, "3.5_large": NEW_LARGE},
     variant=_variant,
     folder_variant=_folder_variant,
+    fits=_fits,
     patch=2,
     optional=("text_encoder_3",),
 )  # fmt: skip

@@ -26,8 +26,8 @@ def resnet(sketch: Sketch, path: str, x: Value, time: Value | None, outputs: int
     hidden = sketch.conv(f"{path}.conv2", hidden, outputs)
     if x.channels != outputs:
         x = sketch.conv(f"{path}.conv_shortcut", x, outputs, kernel=1)
-    hidden = sketch.add(x, hidden)
-    return sketch.add(hidden)  # divided by 1
+    total = sketch.add(x, hidden)
+    return sketch.add(total)  # divided by 1
 
 
 def attention(sketch: Sketch, path: str, x: Value, context: Value | None, inner: int, heads: int, bias: bool = False) -> Value:

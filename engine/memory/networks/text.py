@@ -39,10 +39,11 @@ def clip_projected(sketch: Sketch, config: Config, tokens: int) -> Value:
 
 
 def t5(sketch: Sketch, config: Config, tokens: int) -> Value:
-    """T5's encoder. Its attention holds the scores of all heads, since they are shifted by relative positions."""
+    """T5's encoder. What its scores are shifted by for relative positions is held for all heads and pairs of tokens."""
     channels, heads, inner = config["d_model"], config["num_heads"], config["num_heads"] * config["d_kv"]
     sketch.table("shared", config["vocab_size"] * channels)
     sketch.table("relative_attention_bias", config.get("relative_attention_num_buckets", 32) * heads)
+    shift = sketch.given(heads * tokens, tokens)
     x = sketch.given(sketch.batch * tokens, channels)
     for index in range(config["num_layers"]):
         path = f"encoder.block.{index}"
@@ -55,6 +56,7 @@ def t5(sketch: Sketch, config: Config, tokens: int) -> Value:
             hidden = sketch.rms_norm(f"{feed}.layer_norm", x, copies=True)
             hidden = _gated(sketch, f"{feed}.DenseReluDense", hidden, config["d_ff"], ("wi_0", "wi_1", "wo"))
             x = sketch.add(x, hidden)
+    del shift
     return sketch.rms_norm("encoder.final_layer_norm", x, copies=True)
 
 

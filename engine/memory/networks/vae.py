@@ -15,12 +15,7 @@ def encoder(sketch: Sketch, config: Mapping[str, Any], width: int, height: int) 
     widths, groups = config["block_out_channels"], config.get("norm_num_groups", 32)
     hidden = sketch.conv("encoder.conv_in", sketch.given(sketch.batch * width * height, config.get("in_channels", 3)), widths[0])
     for index, channels in enumerate(widths):
-        path = f"encoder.down_blocks.{index}"
-        for layer in range(config["layers_per_block"]):
-            hidden = resnet(sketch, f"{path}.resnets.{layer}", hidden, None, channels, groups)
-        if index < len(widths) - 1:
-            hidden = sketch.made(hidden.rows, channels, hidden)  # padded on two sides
-            hidden = sketch.conv(f"{path}.downsamplers.0.conv", hidden, channels, rows=hidden.rows // 4)
+        hidden = _down(sketch, config, f"encoder.down_blocks.{index}", hidden, channels, last=index == len(widths) - 1)
     hidden = _middle(sketch, "encoder.mid_block", hidden, groups, config.get("mid_block_add_attention", True))
     hidden = sketch.activation(sketch.norm("encoder.conv_norm_out", hidden, groups))
     moments = sketch.conv("encoder.conv_out", hidden, 2 * config["latent_channels"])
@@ -46,6 +41,17 @@ def decoder(sketch: Sketch, config: Mapping[str, Any], width: int, height: int) 
             hidden = upsample(sketch, f"{path}.upsamplers.0.conv", hidden)
     hidden = sketch.activation(sketch.norm("decoder.conv_norm_out", hidden, groups))
     return sketch.conv("decoder.conv_out", hidden, config.get("out_channels", 3))
+
+
+def _down(sketch: Sketch, config: Mapping[str, Any], path: str, given: Value, channels: int, last: bool) -> Value:
+    """`DownEncoderBlock2D`; whoever calls it holds `given` until it is done."""
+    hidden = given
+    for layer in range(config["layers_per_block"]):
+        hidden = resnet(sketch, f"{path}.resnets.{layer}", hidden, None, channels, config.get("norm_num_groups", 32))
+    if last:
+        return hidden
+    padded = sketch.made(hidden.rows, channels, hidden)
+    return sketch.conv(f"{path}.downsamplers.0.conv", padded, channels, rows=hidden.rows // 4)
 
 
 def _middle(sketch: Sketch, path: str, x: Value, groups: int, attends: bool) -> Value:

@@ -94,7 +94,9 @@ def test_what_cannot_be_taken_apart_is_refused_with_the_reason(flux: dict[str, n
 
 
 def test_strengths_are_one_for_every_component(flux: dict[str, nn.Module]) -> None:
-    network = Network.create("flux", flux, targets({"transformer": ["transformer_blocks.0.attn.to_q"]}, LoraOptions(rank=2)), seed=0)
+    network = Network.create(
+        "flux", flux, targets({"transformer": ["transformer_blocks.0.attn.to_q"]}, LoraOptions(rank=2)), seed=0
+    )
     assert network.strengths == {"transformer": 1.0}
 
 

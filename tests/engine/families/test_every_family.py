@@ -12,7 +12,7 @@ from engine.config.train import TrainConfig
 from engine.families import load_model
 from engine.formats.models import MODELS
 from engine.generation.studio import Studio
-from engine.library import model_facts
+from engine.model_facts import model_facts
 from engine.tiny import make_tiny
 from engine.training.events import Resumed, Started, Step
 from engine.workspace import Workspace
@@ -63,7 +63,7 @@ def test_a_lora_of_all_parts_is_placed_whole_and_shows(
     workspace: Workspace, runs: dict[str, Outcome], tmp_path: Path, family: str
 ) -> None:
     (started,) = runs[family].of(Started)
-    assert set(started.modules) == {name for name in MODELS[family].trained}
+    assert set(started.modules) == set(MODELS[family].trained)
     said = runs[family].trainer.ahead.trained
     assert said and (said.modules, said.parameters) == (started.modules, started.parameters)
     assert said.file_size == pytest.approx(runs[family].file.stat().st_size, rel=0.03)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from engine.errors import ModelError
 from engine.families import FAMILIES, load_model
 from engine.formats.models import MODELS
-from engine.library import model_facts
+from engine.model_facts import model_facts
 from tests.support.tiny import tiny_sd1, tiny_sd1_single_file
 
 CPU = torch.device("cpu")

@@ -16,7 +16,7 @@ from engine.errors import ModelError
 from engine.families import load_model
 from engine.families.sd3 import StableDiffusion3
 from engine.formats.models import MODELS
-from engine.formats.single_file import write_single_file
+from engine.formats.single_file_writer import write_single_file
 from engine.generation.pipeline import make_pictures
 from engine.generation.samplers import noise
 from engine.tiny import make_tiny

@@ -14,7 +14,7 @@ from engine.config.generate import GenerateConfig
 from engine.families import load_model
 from engine.families.base import Placing
 from engine.formats.adapter_writer import write_adapter
-from engine.formats.single_file import write_single_file
+from engine.formats.single_file_writer import write_single_file
 from engine.generation.pipeline import make_pictures
 from engine.tiny import make_tiny
 

@@ -14,7 +14,7 @@ from engine.families.blocks import blocks_of
 from engine.families.checkpointing import checkpointing
 from engine.families.placing import place
 from engine.families.quantise import EightBit
-from engine.families.streaming import Stream, is_streamed
+from engine.families.streaming import Stream
 from tests.support.networks import DENOISERS, adapters_in, equal, gradients, network, predict
 
 CPU = torch.device("cpu")

@@ -18,7 +18,7 @@ from engine.formats.names import ModuleRef, NameIndex
 from engine.generation import samplers
 from engine.generation.pipeline import make_pictures
 from engine.generation.qwen_text import MAX_TOKENS
-from engine.library import ModelFacts
+from engine.model_facts import ModelFacts
 from engine.tiny.pipeline import tiny_pipeline
 
 CPU = torch.device("cpu")

@@ -16,8 +16,9 @@ from engine.errors import AdapterError
 from engine.formats.adapter_file import read_adapter
 from engine.formats.adapter_writer import write_adapter
 from engine.formats.hashes import adapter_hash
+from engine.formats.lazy_tensor import DTYPE_NAMES
 from engine.formats.safetensors_header import read_header
-from engine.formats.safetensors_writer import DTYPE_NAMES, header_bytes, tensor_payload
+from engine.formats.safetensors_writer import arrange, described, header_bytes, tensor_payload
 
 METADATA = {"ss_network_dim": "4", "ss_comment": 'quote " back \\ tab \t line \n bell \x07 é 青', "modelspec.title": "x"}
 
@@ -72,7 +73,7 @@ def test_hashes_are_those_of_the_library_serialisation(tmp_path: Path) -> None:
 
 def test_layout_is_the_library_s_for_every_dtype() -> None:
     tensors = {f"{name}.{size}": torch.ones(size, 3).to(getattr(torch, name)) for name in DTYPE_NAMES for size in (0, 2)}
-    ours = header_bytes(tensors, {"a": "b"}) + b"".join(tensor_payload(tensors))
+    ours = header_bytes(arrange(described(tensors)), {"a": "b"}) + b"".join(tensor_payload(tensors))
     assert ours == save(tensors, {"a": "b"})
 
 

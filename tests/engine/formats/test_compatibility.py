@@ -90,7 +90,11 @@ OTHER_FAMILIES = [
     ("flux", {}, {"automatic1111": "family"}),
     ("flux", {"modules": {"unet": 1, "text_encoder_3": 1}}, {"automatic1111": "family", "diffusers": "t5"}),
     ("sd3", {}, {"diffusers": "spelling"}),
-    ("sd3", {"format": "peft"}, {"automatic1111": "spelling", "forge": "peft_names", "comfyui": "peft_names", "sd_scripts": "spelling"}),
+    (
+        "sd3",
+        {"format": "peft"},
+        {"automatic1111": "spelling", "forge": "peft_names", "comfyui": "peft_names", "sd_scripts": "spelling"},
+    ),
     ("z_image", {"format": "diffusers"}, dict.fromkeys(("automatic1111", "forge", "sd_scripts"), "family")),
 ]
 
@@ -112,7 +116,16 @@ def test_our_families_are_those_there_are() -> None:
 
 
 def test_no_sentence_is_left_over() -> None:
-    tables = [*ALGORITHMS.values(), module.DORA, module.TUCKER, module.PEFT, module.LYCORIS, module.EMBEDDINGS, module.SD3_KOHYA, module.T5]
+    tables = [
+        *ALGORITHMS.values(),
+        module.DORA,
+        module.TUCKER,
+        module.PEFT,
+        module.LYCORIS,
+        module.EMBEDDINGS,
+        module.SD3_KOHYA,
+        module.T5,
+    ]
     assert {reason for table in tables for _, reason in table.values() if reason} | {"algorithm", "family"} == set(REASONS)
 
 

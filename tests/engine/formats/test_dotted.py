@@ -47,13 +47,18 @@ def test_every_layer_of_a_text_encoder() -> None:
             assert module_refs(f"lora_te2_text_model_{flat}", "sdxl") == {ModuleRef("text_encoder_2", plain): ()}
 
 
-@pytest.mark.parametrize("name", ["", "lora_unet_", "lora_unet_input_blocks_4_1_proj_in", "lora_unet_double_blocks_0_img_attn_qkv"])
+@pytest.mark.parametrize(
+    "name", ["", "lora_unet_", "lora_unet_input_blocks_4_1_proj_in", "lora_unet_double_blocks_0_img_attn_qkv"]
+)
 def test_other_names_are_not_guessed(name: str) -> None:
     assert not module_refs(name, "sd1")
 
 
 def test_the_modules_of_a_fused_name() -> None:
-    rows = {f"single_transformer_blocks.37.{part}": (row, row + 1, 7) for row, part in enumerate(("attn.to_q", "attn.to_k", "attn.to_v"))}
+    rows = {
+        f"single_transformer_blocks.37.{part}": (row, row + 1, 7)
+        for row, part in enumerate(("attn.to_q", "attn.to_k", "attn.to_v"))
+    }
     rows["single_transformer_blocks.37.proj_mlp"] = (3, 7, 7)
     expected = {ModuleRef("transformer", path): (run,) for path, run in rows.items()}
     for name in ("lora_unet_single_blocks_37_linear1", "diffusion_model.single_blocks.37.linear1", "single_blocks.37.linear1"):

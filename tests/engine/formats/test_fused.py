@@ -43,7 +43,9 @@ def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 
 @pytest.mark.parametrize("places", [QKV, LINEAR1], ids=["qkv", "linear1"])
 @pytest.mark.parametrize(("ranks", "alphas"), [((2,), (1.0,)), ((2, 3), (1.0, 1.5)), ((2, 3, 1), (2.0, 1.0, 4.0))])
-def test_fused_loras_change_each_row_as_they_did(places: dict[str, Rows], ranks: tuple[int, ...], alphas: tuple[float, ...]) -> None:
+def test_fused_loras_change_each_row_as_they_did(
+    places: dict[str, Rows], ranks: tuple[int, ...], alphas: tuple[float, ...]
+) -> None:
     """Of one rank, of several at one scale, of several scales; and taken apart again."""
     pieces = {
         part: lora(8 if part != "mlp" else 32, ranks[index % len(ranks)], alphas[index % len(alphas)], seed=index)
@@ -144,7 +146,12 @@ def test_dora_and_whole_differences_are_fused() -> None:
     assert whole
     torch.testing.assert_close(change(whole, 24), torch.cat([change(parts, 8) for parts in doras.values()]))
     whole = fuse([(QKV["v"], {"diff": noise(8, INPUTS), "diff_b": noise(8)})])
-    assert whole and torch.equal(whole["diff"][16:], noise(8, INPUTS)) and not whole["diff"][:16].any() and len(whole["diff_b"]) == 24
+    assert (
+        whole
+        and torch.equal(whole["diff"][16:], noise(8, INPUTS))
+        and not whole["diff"][:16].any()
+        and len(whole["diff_b"]) == 24
+    )
 
 
 APART = {

@@ -102,6 +102,7 @@ def test_what_is_saved_reads_back(tmp_path: Path, pipe: Any, family: str, case: 
     network = network_of(pipe, family, CASES[case].model_copy(update={"rules": rules}))
     again = Network.from_file(saved(tmp_path / "x.safetensors", network), components_of(pipe, family), family)
     assert again.refs.keys() == network.refs.keys() and not again.match.unmatched
+    assert again.parameter_counts() == network.parameter_counts()
     assert again.match.matched == again.match.total == len({split_key(key)[0] for key in network.tensors()})  # type: ignore[index]
     assert_close(with_network(pipe, family, again), with_network(pipe, family, network), outputs(pipe, family))
     wanted, found = network.tensors(), again.tensors()
@@ -158,7 +159,11 @@ def test_diffusers_files_are_read(tmp_path: Path, pipe: Any, family: str) -> Non
     with torch.random.fork_rng():
         torch.manual_seed(7)
         for name, part in parts.items():
-            own = {"lora_alpha": 2, "target_modules": targets} if name == model.denoiser else {"lora_alpha": 5, "target_modules": ["q_proj", "fc1"]}
+            own = (
+                {"lora_alpha": 2, "target_modules": targets}
+                if name == model.denoiser
+                else {"lora_alpha": 5, "target_modules": ["q_proj", "fc1"]}
+            )
             part.add_adapter(LoraConfig(r=3, init_lora_weights=False, **own))
     theirs = outputs(pipe, family)
     layers = {f"{name}_lora_layers": get_peft_model_state_dict(part) for name, part in parts.items()}

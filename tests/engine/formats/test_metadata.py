@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import pytest
-
 from engine.formats.metadata import kohya_metadata, modelspec_metadata, tag_frequency
 from engine.formats.run_facts import RunFacts
 
@@ -94,8 +92,7 @@ def test_the_card() -> None:
         "modelspec.trigger_phrase": "robot",
     }
     assert modelspec_metadata(replace(FACTS, clip_skip=2))["modelspec.encoder_layer"] == "2"
-    with pytest.raises(KeyError):
-        modelspec_metadata(replace(FACTS, base_version="unheard-of"))
+    assert modelspec_metadata(replace(FACTS, base_version="flux1"))["modelspec.implementation"].endswith("/flux")
 
 
 def test_what_a_merged_file_adds_to_the_card() -> None:

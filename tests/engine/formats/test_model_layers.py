@@ -15,7 +15,7 @@ from engine.config.layers import LayerShape
 from engine.families import load_model
 from engine.formats.model_layers import model_layers
 from engine.formats.sd_layers import sd_layers
-from engine.library import STARTER_FOLDER, model_facts
+from engine.model_facts import STARTER_FOLDER, model_facts
 from tests.support.tiny import tiny_sd1, tiny_sd1_single_file
 
 

@@ -251,7 +251,10 @@ def test_names_of_sdxl(paths: dict) -> None:
     assert {path: names[path].name for path in SDXL_NAMES} == SDXL_NAMES
     encoders = [disk_names("sdxl", name, paths["sdxl"][name]) for name in ("text_encoder", "text_encoder_2")]
     assert encoders[0]["encoder.layers.11.mlp.fc1"].name == "lora_te1_text_model_encoder_layers_11_mlp_fc1"
-    assert encoders[1]["text_model.encoder.layers.31.self_attn.q_proj"].name == "lora_te2_text_model_encoder_layers_31_self_attn_q_proj"
+    assert (
+        encoders[1]["text_model.encoder.layers.31.self_attn.q_proj"].name
+        == "lora_te2_text_model_encoder_layers_31_self_attn_q_proj"
+    )
 
 
 @pytest.mark.parametrize(("family", "expected"), [("flux", FLUX_NAMES), ("sd3", SD3_NAMES)])
@@ -307,7 +310,12 @@ ENCODERS = [
     ("sdxl", "text_encoder.text_model.encoder.layers.0.mlp.fc1", "text_encoder", "encoder.layers.0.mlp.fc1"),
     ("flux", "lora_te3_encoder_block_0_layer_0_SelfAttention_q", "text_encoder_2", "encoder.block.0.layer.0.SelfAttention.q"),
     ("flux", "lora_te2_encoder_block_0_layer_0_SelfAttention_q", "text_encoder_2", "encoder.block.0.layer.0.SelfAttention.q"),
-    ("sd3", "text_encoder_3.encoder.block.0.layer.0.SelfAttention.q", "text_encoder_3", "encoder.block.0.layer.0.SelfAttention.q"),
+    (
+        "sd3",
+        "text_encoder_3.encoder.block.0.layer.0.SelfAttention.q",
+        "text_encoder_3",
+        "encoder.block.0.layer.0.SelfAttention.q",
+    ),
     ("sd3", "lora_te1_text_model_encoder_layers_0_mlp_fc1", "text_encoder", "text_model.encoder.layers.0.mlp.fc1"),
 ]
 

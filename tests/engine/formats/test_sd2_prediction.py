@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from engine.formats.safetensors_header import read_header
 from engine.formats.sd2_prediction import BIAS, ENTRY, SPREAD, sd2_prediction
-from engine.library import model_facts
+from engine.model_facts import model_facts
 from engine.tiny import make_tiny
 
 

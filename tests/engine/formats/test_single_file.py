@@ -15,9 +15,11 @@ from engine.errors import ModelError
 from engine.families import load_model
 from engine.families.parts import build_empty
 from engine.formats.kinds import detect_kind, recognise
-from engine.formats.safetensors_header import Header, TensorInfo
+from engine.formats.lazy_tensor import in_memory
 from engine.formats.models import MODELS
-from engine.formats.single_file import CONFIGS_KEY, part_shapes, shipped_config, stored_tensors, write_single_file
+from engine.formats.safetensors_header import Header, TensorInfo
+from engine.formats.single_file import CONFIGS_KEY, part_shapes, shipped_config
+from engine.formats.single_file_writer import stored_tensors, write_single_file
 from tests.support.tiny import tiny_parts, tiny_sd1, tiny_sd1_single_file
 
 COMPONENTS = ("unet", "vae", "text_encoder")
@@ -65,7 +67,7 @@ def header_of(real: dict[str, torch.nn.Module]) -> Header:
     tensors = {}
     for name, model in real.items():
         part = MODELS["sd1"].parts[name]
-        for key, tensor in stored_tensors(part, model.state_dict(), shipped_config("sd1", name)).items():
+        for key, tensor in stored_tensors(part, in_memory(model.state_dict()), shipped_config("sd1", name)).items():
             tensors[part.prefixes[0] + key] = TensorInfo("F16", tuple(tensor.shape), 0, 0)
     return Header({}, tensors, 0)
 

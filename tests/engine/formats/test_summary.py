@@ -72,7 +72,11 @@ def test_a_file_of_ours(tmp_path: Path) -> None:
         (lora("lora_unet_joint_blocks_0_x_block_attn_qkv"), None, "sd3"),
         (lora("transformer.transformer_blocks.0.attn.to_q", width=3072), None, "flux"),
         (lora("transformer.transformer_blocks.0.attn.to_q", width=1536), None, "sd3"),
-        (lora("lora_transformer_transformer_blocks_0_attn_to_q", "lora_te2_text_model_encoder_layers_0_mlp_fc1", width=1536), None, "sd3"),
+        (
+            lora("lora_transformer_transformer_blocks_0_attn_to_q", "lora_te2_text_model_encoder_layers_0_mlp_fc1", width=1536),
+            None,
+            "sd3",
+        ),
         (lora("double_blocks.0.processor.qkv_lora1"), None, "flux"),
     ],
 )

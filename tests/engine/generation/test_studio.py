@@ -6,6 +6,7 @@ import os
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,6 +88,19 @@ def pixels(picture: Picture) -> np.ndarray:
 
 def same(one: Picture, two: Picture) -> bool:
     return np.array_equal(pixels(one), pixels(two))
+
+
+# ---- bases that nothing can be merged into ----
+
+
+@pytest.mark.parametrize("fit", [{"quantization": "fp8"}, {"streamed_blocks": 1000}, {"quantization": "int8", "streamed_blocks": 3}])
+def test_adapters_stay_beside_a_quantised_or_streamed_base(workspace: Workspace, fit: dict[str, Any]) -> None:
+    studio = Studio(workspace)
+    add_lora(studio, "mine")
+    (merged,) = make(studio, "a red cat <lora:mine:0.8>")
+    (plain,), (beside,), (again,) = (make(studio, f"a red cat{tag}", **fit) for tag in ("", " <lora:mine:0.8>", ""))
+    assert same(plain, again) and not same(plain, beside)
+    assert np.abs(pixels(beside) - pixels(merged)).mean() < (8 if "quantization" in fit else 0.01)
 
 
 # ---- adapters in and out ----

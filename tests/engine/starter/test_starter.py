@@ -16,7 +16,8 @@ from engine.config.generate import GenerateConfig
 from engine.formats.adapter_file import read_adapter
 from engine.generation.pipeline import make_pictures
 from engine.generation.samplers import make_scheduler, noise
-from engine.library import STARTER, find_model, model_facts
+from engine.library import find_model
+from engine.model_facts import STARTER, model_facts
 from engine.starter import WEIGHTS
 from engine.starter.practice import write_set
 from engine.starter.score import MAX_RATIO, MIN_PSNR, held_out_loss, load_starter, picture, train_preset

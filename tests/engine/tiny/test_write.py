@@ -9,7 +9,7 @@ import torch
 
 from engine.families.loading import load_parts, load_tokenizers
 from engine.formats.models import MODELS
-from engine.library import model_facts
+from engine.model_facts import model_facts
 from engine.tiny import make_tiny
 
 VARIANTS = [(family, variant) for family, model in MODELS.items() for variant in model.variants]

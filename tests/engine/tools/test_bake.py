@@ -15,7 +15,7 @@ from engine.families import load_model
 from engine.families.base import Family
 from engine.formats.adapter_writer import write_adapter
 from engine.formats.safetensors_header import read_header
-from engine.library import model_facts
+from engine.model_facts import model_facts
 from engine.tools.run import run
 from engine.workspace import Workspace
 from tests.engine.tools.conftest import MakeLora, Use, predicted
@@ -36,7 +36,7 @@ def test_the_baked_model_draws_what_the_adapters_draw(
     report = use("bake", files=["a:0.7", "b:-0.5"], model=base)
     out = workspace.root / "models" / "checkpoints" / ("made.safetensors" if base == "file" else "made")
     assert [path.name for path in out.parent.iterdir()] == [out.name], "nothing half-done stays"
-    shutil.copytree(models / "tokenizer", out.with_name("tokenizer"))
+    shutil.copytree(models / "tokenizers", out.with_name("tokenizers"))
     assert torch.allclose(predicted(loaded(out), []), predicted(model, [(a, 0.7), (b, -0.5)]), atol=1e-6)
     assert not torch.allclose(predicted(loaded(out), []), predicted(model, []), atol=1e-3)
     assert [file["matched"] for file in report["files"]] == [file["total"] for file in report["files"]]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from engine.errors import ConfigError, DatasetError, EngineError
 from engine.families import load_model
 from engine.families.base import Family, Placing
 from engine.families.checkpointing import checkpointing
+from engine.fitting import DeviceError
 from engine.training.batches import Batch
 from engine.training.events import Checkpoint, Done, Event, Phase, Sample, Started, Step, Warned
 from engine.training.optimization import Optimization
@@ -285,3 +288,62 @@ def test_an_error_between_two_steps_saves_the_steps_done(workspace: Workspace, f
     with pytest.raises(OSError, match="disk"):
         events.throw(OSError("the disk is full"))  # type: ignore[attr-defined]
     assert json.loads((folder / "state" / "state.json").read_text())["step"] == 2
+
+
+# ---- what saves memory ----
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model__streamed_blocks": 1000},
+        {"model__streamed_blocks": 4, "training__gradient_checkpointing": True, "training__checkpointed_blocks": 3},
+        {"model__streamed_blocks": 4, "model__quantization": "fp8"},
+    ],
+    ids=["streamed", "streamed and checkpointed", "streamed and quantised"],
+)
+def test_what_saves_memory_changes_no_bit(workspace: Workspace, folder: Path, settings: dict[str, Any]) -> None:
+    common = {"samples__count": 1, "samples__prompts": ["a red cat"], "adapter__train_text_encoder": True}
+    base = {name: value for name, value in settings.items() if name == "model__quantization"}
+    plain = train(workspace, folder / "plain", config_of(output__name=f"{folder.name}-plain", **common, **base))
+    saving = train(workspace, folder / "saving", config_of(output__name=f"{folder.name}-saving", **common, **settings))
+    assert saving.payload == plain.payload
+    one, other = (made.trainer.folder / made.of(Sample)[-1].file for made in (plain, saving))
+    assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize(("shuffled", "steps_need"), [(False, {"unet"}), (True, {"unet", "text_encoder"})])
+def test_parts_take_turns_on_the_device(
+    workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch, shuffled: bool, steps_need: set[str]
+) -> None:
+    there: list[set[str]] = [set()]
+
+    @contextmanager
+    def on_device(model: Family, *names: str) -> Iterator[None]:
+        there.append({*there[-1], *names})
+        yield
+        there.pop()
+
+    @contextmanager
+    def parked(model: Family, *names: str) -> Iterator[None]:
+        there.append(there[-1] - set(names))
+        yield
+        there.pop()
+
+    found: dict[str, set[str]] = {}
+
+    def note(trainer: Trainer, event: Event) -> None:
+        word = event.name if isinstance(event, Phase) else event.type
+        found[word] = found.get(word, set()) | there[-1]
+
+    monkeypatch.setattr(Family, "on_device", on_device)
+    monkeypatch.setattr(Family, "parked", parked)
+    train(workspace, folder, config_of(output__name=folder.name, dataset__shuffle_tags=shuffled), note)
+    assert found["latents"] == {"vae"} and found["step"] == steps_need and there == [set()]
+    assert found.get("text") == (None if shuffled else {"text_encoder"})
+
+
+def test_a_choice_that_the_device_lacks_is_refused_before_anything_is_loaded(workspace: Workspace, folder: Path) -> None:
+    with pytest.raises(DeviceError) as caught:
+        train(workspace, folder, config_of(model__attention="cudnn"))
+    assert caught.value.values["field"] == "model.attention"

@@ -9,9 +9,11 @@ from engine.config.adapter import LoraOptions
 from engine.config.targets import choose
 from engine.families.base import ADAPTABLE
 from engine.families.parts import build_empty
+from engine.formats.lazy_tensor import in_memory
 from engine.formats.models import MODELS
 from engine.formats.names import disk_names
-from engine.formats.single_file import shipped_config, stored_tensors
+from engine.formats.single_file import shipped_config
+from engine.formats.single_file_writer import stored_tensors
 
 SD2 = MODELS["sd2"]
 
@@ -23,7 +25,7 @@ def real() -> dict[str, nn.Module]:
 
 
 def stored_shapes(real: dict[str, nn.Module], name: str) -> dict[str, tuple[int, ...]]:
-    stored = stored_tensors(SD2.parts[name], real[name].state_dict(), shipped_config("sd2", name))
+    stored = stored_tensors(SD2.parts[name], in_memory(real[name].state_dict()), shipped_config("sd2", name))
     return {key: tuple(tensor.shape) for key, tensor in stored.items()}
 
 

@@ -11,9 +11,11 @@ from engine.config.adapter import LoraOptions
 from engine.config.targets import choose
 from engine.families.base import ADAPTABLE
 from engine.families.parts import build_empty
+from engine.formats.lazy_tensor import in_memory
 from engine.formats.models import MODELS
 from engine.formats.names import disk_names
-from engine.formats.single_file import shipped_config, stored_tensors
+from engine.formats.single_file import shipped_config
+from engine.formats.single_file_writer import stored_tensors
 
 SDXL = MODELS["sdxl"]
 PUBLISHED = """
@@ -52,7 +54,7 @@ def test_names_and_sizes_in_a_single_file(real) -> None:
     names: set[str] = set()
     for name, part in SDXL.parts.items():
         config = shipped_config("sdxl", name)
-        stored = stored_tensors(part, real[name].state_dict(), config)
+        stored = stored_tensors(part, in_memory(real[name].state_dict()), config)
         names |= {part.prefixes[0] + key for key in stored}
         shapes = {key: tuple(tensor.shape) for key, tensor in stored.items()}
         shown = part.sizes(shapes)

@@ -1,0 +1,143 @@
+"""One download from beginning to end: ask what is there, tell the plan, fetch, check, and put it where it belongs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from engine.config.downloads import DownloadConfig
+from engine.downloads.civitai import find_file
+from engine.downloads.fetch import fetch, peek
+from engine.downloads.hub import Listing, file_address, list_repository, model_of, needed_files
+from engine.downloads.meter import Meter, Tell
+from engine.downloads.place import local_name, place_for
+from engine.downloads.sites import Sites, sites_of
+from engine.downloads.source import CivitaiModel, HubFile, HubModel, parse_source
+from engine.downloads.tokens import tokens_of
+from engine.downloads.web import Web
+from engine.errors import DownloadError
+from engine.formats.hashes import model_hashes
+from engine.formats.models import MODELS
+from engine.model_facts import missing_parts
+from engine.workspace import Workspace, atomic_write, safe_join, sync_folder
+
+STAGING = ".downloads"
+"""Folder of unfinished models, beside the finished ones."""
+RECORD = ".download.json"
+"""In a fetched folder: where it is from."""
+
+
+def download(
+    config: DownloadConfig, workspace: Workspace, tell: Tell, sites: Sites | None = None, pause: float = 1.0
+) -> dict[str, Any]:
+    """Fetch what the config names into the folders of the workspace.
+
+    Args:
+        tell: see `engine.downloads.meter`. What it raises ends the download; started again it goes on.
+        sites: who may be asked; those of the workspace when None.
+        pause: s before a broken connection is tried again.
+
+    Returns:
+        The plan (`kind`: "folder" or what a file is; `family`, `name`, `bytes`, `files`), with `file`, the path in the data folder,
+        and `already`: it was there.
+
+    Raises:
+        DownloadError, ModelError: it cannot be had, or is nothing that is used here.
+    """
+    sites = sites or sites_of(workspace)
+    source = parse_source(config.source, sites)
+    with Web(sites, str(source), tokens_of(workspace), pause) as web:
+        tell({"phase": "looking", "done": 0, "total": 0})
+        if isinstance(source, HubModel):
+            return _folder(web, source, workspace, tell)
+        if isinstance(source, CivitaiModel):
+            found = find_file(web, source)
+            return _file(web, found.address, found.name, found.sha256, workspace, tell)
+        address = file_address(web, source) if isinstance(source, HubFile) else source.address
+        return _file(web, address, source.name, "", workspace, tell)
+
+
+# ---- one file ----
+
+
+def _file(web: Web, address: str, name: str, sha256: str, workspace: Workspace, tell: Tell) -> dict[str, Any]:
+    remote, header = peek(web, address, name)
+    remote = replace(remote, sha256=sha256 or remote.sha256)
+    place = place_for(header, name, workspace)
+    target = place.folder / local_name(name)
+    plan = {"kind": place.kind, "family": place.family, "name": target.name, "bytes": remote.size, "files": 1}
+    result = {**plan, "file": _shown(target, workspace), "already": target.exists()}
+    if not target.exists():
+        meter = Meter(tell, plan, remote.size)
+        fetch(web, remote, target, meter.on_bytes, meter.wait)
+    elif target.stat().st_size != remote.size or remote.sha256 not in ("", model_hashes(target).sha256):
+        raise _taken(target, workspace)
+    return result
+
+
+# ---- a whole model ----
+
+
+def _folder(web: Web, source: HubModel, workspace: Workspace, tell: Tell) -> dict[str, Any]:
+    listing = list_repository(web, source)
+    model = model_of(web, listing)
+    names = needed_files(listing.repo, listing.files, model)
+    family = next(name for name, each in MODELS.items() if each is model)
+    total = sum(listing.files[name].size for name in names)
+    target = workspace.checkpoint_folders[0] / local_name(source.repo.rpartition("/")[2])
+    plan = {"kind": "folder", "family": family, "name": target.name, "bytes": total, "files": len(names)}
+    result = {**plan, "file": _shown(target, workspace), "already": target.exists()}
+    if target.exists():
+        if _record(target).get("source") != str(source):
+            raise _taken(target, workspace)
+        return result
+    staging = _staging(target.parent / STAGING / source.repo.replace("/", "--"), source, listing)
+    meter = Meter(tell, plan, total)
+    for name in names:
+        remote, file = listing.files[name], safe_join(staging, name)
+        if not (file.is_file() and file.stat().st_size == remote.size):
+            fetch(web, remote, file, meter.on_bytes, meter.wait)
+        meter.finish_file(remote.size)
+    if missing := missing_parts(staging):
+        raise DownloadError(
+            "download.incomplete", f"{source.repo} lacks what is read here: {', '.join(missing)}.",
+            "A diffusers model whose weights are .safetensors files.", "Look for another copy of the model.",
+            name=source.repo, missing=", ".join(missing), field="source",
+        )  # fmt: skip
+    os.replace(staging, target)
+    sync_folder(target.parent)
+    return result
+
+
+def _staging(folder: Path, source: HubModel, listing: Listing) -> Path:
+    """The folder where the model grows; what an earlier attempt left of another commit is thrown away."""
+    record = {"source": str(source), "commit": listing.commit}
+    if folder.exists() and _record(folder) != record:
+        shutil.rmtree(folder)
+    with atomic_write(folder / RECORD, "w") as stream:
+        json.dump(record, stream)
+    return folder
+
+
+def _record(folder: Path) -> Mapping[str, Any]:
+    try:
+        told = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _shown(target: Path, workspace: Workspace) -> str:
+    return target.relative_to(workspace.root).as_posix()
+
+
+def _taken(target: Path, workspace: Workspace) -> DownloadError:
+    return DownloadError(
+        "download.taken", f"{_shown(target, workspace)} is there already, and it is another one.", "A free name.",
+        "Rename or move what is there, then start again.", file=_shown(target, workspace), field="source",
+    )  # fmt: skip
