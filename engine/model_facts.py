@@ -111,15 +111,20 @@ def missing_parts(folder: Path) -> list[str]:
         model = MODELS[_folder_family(folder)]
     except (OSError, ValueError, KeyError, TypeError):
         return ["model_index.json"]
-    wanted, weightless = ["scheduler/scheduler_config.json"], []
+    missing = [] if (folder / "scheduler" / "scheduler_config.json").is_file() else ["scheduler/scheduler_config.json"]
     for name in model.parts:
-        if name not in model.optional or (folder / name).exists():
-            wanted += [f"{name}/config.json"]
-            wanted += [f"{model.tokenizers[name]}/*"] if name in model.tokenizers else []
-            weightless += (
-                [] if best_variant(file.name for file in (folder / name).glob("*")) is not None else [f"{name}/*.safetensors"]
-            )
-    return [pattern for pattern in wanted if not any(file.is_file() for file in folder.glob(pattern))] + weightless
+        if name in model.optional and not (folder / name).exists():
+            continue
+        files = _file_names(folder / name)
+        missing += [] if "config.json" in files else [f"{name}/config.json"]
+        missing += [f"{name}/*.safetensors"] if best_variant(files) is None else []
+        tokenizer = model.tokenizers.get(name)
+        missing += [f"{tokenizer}/*"] if tokenizer and not _file_names(folder / tokenizer) else []
+    return missing
+
+
+def _file_names(folder: Path) -> set[str]:
+    return {file.name for file in folder.glob("*") if file.is_file()}
 
 
 def _folder_family(folder: Path) -> str:

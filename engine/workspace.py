@@ -50,6 +50,16 @@ def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO]:
     sync_folder(path.parent)
 
 
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """A place of the same name in a hidden folder: what is made there, a file or a folder, gets `path` when it is whole, or never."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name[:20]}.", suffix=".tmp", dir=path.parent) as hidden:
+        yield Path(hidden) / path.name
+        os.replace(Path(hidden) / path.name, path)
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in the folder durable. Windows has no such call and needs none."""
     if os.name == "posix":

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from annotated_types import Ge, Le
+from pydantic import Field as PydanticField
 
-from engine.config.choices import Attention, Quantization, SamplerName
+from engine.config.choices import Attention, ModelChoice, Quantization, SamplerName
 from engine.config.field import Section, Ui
 
 
@@ -17,6 +18,10 @@ class GenerateConfig(Section):
     """Format of this file."""
     model: Annotated[str, Ui(level="basic", widget="model")] = "starter"
     """The base model, as in training."""
+    vae: Annotated[str, Ui(level="expert", widget="vae")] = ""
+    """Another VAE in place of the model's own, or the one that it lacks. Empty: the model's own, or the one that fits in models/vae."""
+    text_encoders: Annotated[list[str], Ui(level="expert", widget="lines")] = PydanticField(default_factory=list)
+    """Text encoders in place of the model's own, or those that it lacks, one file a line. Empty: its own, or what fits in models/text_encoders."""
     prompt: Annotated[str, Ui(level="basic", widget="lines")] = ""
     """What the picture shows; `<lora:name:0.8>` applies a LoRA."""
     negative_prompt: Annotated[str, Ui(level="basic", widget="lines")] = ""
@@ -49,3 +54,7 @@ class GenerateConfig(Section):
     """Also make each picture without any adapter, from the same noise."""
     live_run: Annotated[str, Ui(level="expert")] = ""
     """Id of a run in training whose unfinished adapter is applied, at full strength."""
+
+    @property
+    def choice(self) -> ModelChoice:
+        return ModelChoice(self.model, self.vae, tuple(self.text_encoders))

@@ -12,7 +12,7 @@ from pydantic import Field as PydanticField
 from pydantic import field_validator, model_validator
 
 from engine.config.adapter import AdapterOptions, LoraOptions
-from engine.config.choices import Attention, Precision, Quantization, SamplerName
+from engine.config.choices import Attention, ModelChoice, Precision, Quantization, SamplerName
 from engine.config.field import Section, Ui
 
 Kind = Literal["character", "style", "outfit", "pose", "object", "concept"]
@@ -21,6 +21,10 @@ Kind = Literal["character", "style", "outfit", "pose", "object", "concept"]
 class ModelOptions(Section):
     path: Annotated[str, Ui(level="basic", widget="model")] = "starter"
     """The base model: `starter`, a checkpoint's file name, a folder, or a Hugging Face id. Its family is detected."""
+    vae: Annotated[str, Ui(level="expert", widget="vae")] = ""
+    """Another VAE in place of the model's own, or the one that it lacks. Empty: the model's own, or the one that fits in models/vae."""
+    text_encoders: Annotated[list[str], Ui(level="expert", widget="lines")] = PydanticField(default_factory=list)
+    """Text encoders in place of the model's own, or those that it lacks, one file a line. Empty: its own, or what fits in models/text_encoders. Stable Diffusion 3 works without T5 and uses it only where its file has it or it is named here."""
     precision: Annotated[Precision, Ui(level="expert")] = "auto"
     """Number format of the frozen base. Auto takes what the device does best; the adapter itself is always float32."""
     quantization: Annotated[Quantization, Ui(level="expert")] = "none"
@@ -30,6 +34,9 @@ class ModelOptions(Section):
     attention: Annotated[Attention, Ui(level="expert")] = "auto"
     """The kernel that computes attention. Auto lets PyTorch choose the fastest that fits."""
 
+    @property
+    def choice(self) -> ModelChoice:
+        return ModelChoice(self.path, self.vae, tuple(self.text_encoders))
 
 
 class DatasetOptions(Section):

@@ -76,25 +76,29 @@ def model_of(web: Web, listing: Listing) -> ModelFormat:
         ModelError: `model.wrong_family`.
     """
     if INDEX not in listing.files:
-        files = sorted(path for path in listing.files if path.endswith(".safetensors"))
-        shown = ", ".join(files[:SHOWN]) + (", …" if len(files) > SHOWN else "")
-        raise DownloadError(
-            "download.not_diffusers", f"{listing.repo} is not a diffusers model; its .safetensors files: {shown or 'none'}.",
-            f"A repository with {INDEX}, or one of its files.",
-            f"Enter one file, for example {listing.repo}/{files[0] if files else 'file.safetensors'}.",
-            name=listing.repo, files=shown or "–", example=f"{listing.repo}/{files[0] if files else 'file.safetensors'}",
-            field="source",
-        )  # fmt: skip
-    told = web.json(listing.files[INDEX].address)
-    return pipeline_model(listing.repo, str(told.get("_class_name", "")) if isinstance(told, dict) else "")
+        raise not_diffusers(listing.repo, listing.files)
+    return pipeline_model(listing.repo, web.json(listing.files[INDEX].address))
 
 
-def pipeline_model(repo: str, pipeline: str) -> ModelFormat:
-    """The family of a pipeline; of those that share one the first, since they share their parts too.
+def not_diffusers(repo: str, paths: Collection[str]) -> DownloadError:
+    """The error for a repository without a model that is whole; it names what it has instead."""
+    files = sorted(path for path in paths if path.endswith(".safetensors"))
+    shown = ", ".join(files[:SHOWN]) + (", …" if len(files) > SHOWN else "")
+    example = f"{repo}/{files[0] if files else 'file.safetensors'}"
+    return DownloadError(
+        "download.not_diffusers", f"{repo} is not a diffusers model; its .safetensors files: {shown or 'none'}.",
+        f"A repository with {INDEX}, or one of its files.", f"Enter one file in the download box, for example {example}.",
+        name=repo, files=shown or "–", example=example, field="source",
+    )  # fmt: skip
+
+
+def pipeline_model(repo: str, index: Any) -> ModelFormat:
+    """The family of a pipeline, from its index; of those that share one the first, since they share their parts too.
 
     Raises:
         ModelError: `model.wrong_family`.
     """
+    pipeline = str(index.get("_class_name")) if isinstance(index, dict) else "?"
     for model in MODELS.values():
         if pipeline in model.pipelines:
             return model

@@ -6,13 +6,13 @@ Looks into the local cache first, so that a downloaded model works offline.
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
-    DryRunError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
@@ -21,11 +21,9 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from engine.errors import ModelError
+from engine.downloads.hub import INDEX, needed_files, not_diffusers, pipeline_model
+from engine.errors import EngineError, ModelError
 from engine.model_facts import missing_parts
-
-WANTED = ["model_index.json", "*/config.json", "*/scheduler_config.json", "tokenizer/*", "*/*.safetensors"]
-UNWANTED = ["safety_checker/*", "feature_extractor/*", "*.fp16.safetensors", "*non_ema*", "*.msgpack", "*.bin"]
 
 
 def download(hub_id: str, on_progress: Callable[[int, int], None] | None = None) -> Path:
@@ -42,7 +40,7 @@ def download(hub_id: str, on_progress: Callable[[int, int], None] | None = None)
     except GatedRepoError as error:
         raise ModelError(
             "model.gated", f"{hub_id} is shared only with people who accepted its terms.", "An account with access.",
-            "Accept the terms on its page, then log in with `hf auth login` or set HF_TOKEN.", name=hub_id, field="model.path",
+            "Accept the terms on its page and enter a token in Settings, then download it in the Library; or log in with `hf auth login`.", name=hub_id, field="model.path",
         ) from error  # fmt: skip
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise ModelError(
@@ -51,12 +49,15 @@ def download(hub_id: str, on_progress: Callable[[int, int], None] | None = None)
         ) from error  # fmt: skip
     except OSError as error:
         raise _unreachable(hub_id, error) from error
+    except EngineError as error:
+        error.values["field"] = "model.path"
+        raise
 
 
 def _cached(hub_id: str) -> Path | None:
     """The folder of a model that was downloaded before, if that download was finished."""
     try:
-        folder = Path(snapshot_download(hub_id, allow_patterns=WANTED, ignore_patterns=UNWANTED, local_files_only=True))
+        folder = Path(snapshot_download(hub_id, local_files_only=True))
     except (LocalEntryNotFoundError, OfflineModeIsEnabled):
         return None
     return None if missing_parts(folder) else folder
@@ -64,17 +65,19 @@ def _cached(hub_id: str) -> Path | None:
 
 def _fetch(hub_id: str, on_progress: Callable[[int, int], None]) -> Path:
     """Bring the files one by one, so that progress can be told in bytes. Without a network it fails, whatever is cached."""
-    try:
-        files = snapshot_download(hub_id, allow_patterns=WANTED, ignore_patterns=UNWANTED, dry_run=True)
-    except DryRunError as error:
-        raise (error.__cause__ if isinstance(error.__cause__, OSError) else error) from None  # gated, not found, ...
-    done, total = 0, sum(file.file_size or 0 for file in files)
-    for file in files:
+    listing = HfApi().model_info(hub_id, files_metadata=True)
+    sizes = {file.rfilename: file.size or 0 for file in listing.siblings or ()}
+    if INDEX not in sizes:
+        raise not_diffusers(hub_id, sizes)
+    index = json.loads(Path(hf_hub_download(hub_id, INDEX, revision=listing.sha)).read_text(encoding="utf-8"))
+    names = needed_files(hub_id, sizes, pipeline_model(hub_id, index))
+    done, total = 0, sum(sizes[name] for name in names)
+    for name in names:
         on_progress(done, total)
-        hf_hub_download(hub_id, file.filename, revision=file.commit_hash)
-        done += file.file_size or 0
+        hf_hub_download(hub_id, name, revision=listing.sha)
+        done += sizes[name]
     on_progress(done, total)
-    return Path(snapshot_download(hub_id, allow_patterns=WANTED, ignore_patterns=UNWANTED))
+    return Path(snapshot_download(hub_id, allow_patterns=names))
 
 
 def _unreachable(hub_id: str, error: OSError) -> ModelError:

@@ -21,6 +21,7 @@ from engine.formats.models.base import CONFIGS, ModelFormat, Part, PartSource
 from engine.formats.safetensors_header import read_header
 from engine.formats.single_file import SCHEDULE, bad_shape, part_config, read_state, said
 from engine.formats.tokenizer_files import find_tokenizer
+from engine.formats.weight_names import best_variant
 from engine.model_facts import ModelFacts
 
 
@@ -79,9 +80,10 @@ def own_format(network: nn.Module, dtype: torch.dtype, key: str) -> torch.dtype:
 
 
 def _from_folder(part: Part, folder: Path, dtype: torch.dtype) -> nn.Module:
+    variant = best_variant(file.name for file in folder.glob("*")) or None
     try:
         network, report = part_class(part.kind).from_pretrained(
-            folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+            folder, dtype=dtype, variant=variant, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
         if missing := sorted(report["missing_keys"]):  # they would stay random
             raise ValueError(f"{folder.name} lacks {len(missing)} tensors, the first is {missing[0]}.")

@@ -72,9 +72,9 @@ class Studio:
         """
         device = pick_device()
         check_config(device_profile(device), config)
-        location = find_model(config.model, self.workspace)
-        dtype = pick_dtype(device, parameters=denoiser_parameters(model_facts(location)))
-        wanted = location, device, dtype, config.quantization, config.streamed_blocks
+        facts = ready_model(config.choice, self.workspace)
+        dtype = pick_dtype(device, parameters=denoiser_parameters(facts))
+        wanted = facts, device, dtype, config.quantization, config.streamed_blocks
         if not self.shelf.holds(*wanted):
             self.release()
         model = self.shelf.take(*wanted)

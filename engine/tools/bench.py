@@ -49,9 +49,7 @@ class Bench:
     def checkpoint(self, which: str = "model") -> Checkpoint | None:
         """The base model of that field, if one was named."""
         model = self.plan.models.get(which)
-        if model is None:
-            return None
-        return open_checkpoint(model if model.family else str(model.location))
+        return open_checkpoint(model) if model else None
 
     def watch(self, names: Sequence[str]) -> Iterable[str]:
         """The names one by one, with progress."""

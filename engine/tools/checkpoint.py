@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from engine.errors import ModelError
 from engine.families.base import config_of
-from engine.families.hub import download
 from engine.families.parts import build_empty
 from engine.formats.layouts.folder import FOLDER
 from engine.formats.layouts.stored import Place
@@ -61,6 +60,11 @@ class Checkpoint:
     @property
     def location(self) -> Path:
         return Path(self.facts.location)
+
+    @property
+    def own_place(self) -> Path:
+        """The folder or file of the model itself: other files may have parts of it, and of a pickle a converted copy is read."""
+        return self.location if self.location.is_dir() else self.facts.sources[MODELS[self.facts.family].denoiser].path
 
     @property
     def components(self) -> dict[str, nn.Module]:
@@ -109,6 +113,10 @@ class LayerTensors(Mapping[str, Tensor]):
             raise KeyError(name)
         return self.checkpoint.tensor(self.component, f"{self.path}.{name}")
 
+    def places(self) -> list[Lying]:
+        """Where all of them lie."""
+        return [lying for name in self.names for lying in self.checkpoint.places[self.component, f"{self.path}.{name}"]]
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
 
@@ -126,6 +134,8 @@ def open_checkpoint(model: ModelFacts | Path | str, whole: bool = False) -> Chec
     Raises:
         ModelError: it is missing, damaged, incomplete or of a family that is not known.
     """
+    if isinstance(model, ModelFacts) and not model.family:
+        model = model.location
     facts = model if isinstance(model, ModelFacts) else model_facts(download(model) if isinstance(model, str) else model)
     checkpoint, made = Checkpoint(facts), MODELS[facts.family]
     for name in made.parts if whole else made.trained:

@@ -113,25 +113,21 @@ class Hub(BaseHTTPRequestHandler):
         if "someone/tiny-model" not in path:
             gated = "gated" in path
             return self.answer(403 if gated else 404, b"{}", X_Error_Code="GatedRepo" if gated else "RepoNotFound")
+        files = [file for file in sorted(self.folder.rglob("*")) if file.is_file()]
         if "/tree/" in path:
-            files = [file for file in sorted(self.folder.rglob("*")) if file.is_file()]
-            rows = [
-                {
-                    "type": "file",
-                    "path": file.relative_to(self.folder).as_posix(),
-                    "size": file.stat().st_size,
-                    "oid": digest(file),
-                }
-                for file in files
-            ]
+            rows = [{"type": "file", "path": self.name(file), "size": file.stat().st_size, "oid": digest(file)} for file in files]
             return self.answer(200, json.dumps(rows).encode(), Content_Type="application/json")
         if path.startswith("/api/"):
-            told = {"id": "someone/tiny-model", "sha": COMMIT, "siblings": []}
+            siblings = [{"rfilename": self.name(file), "size": file.stat().st_size} for file in files]
+            told = {"id": "someone/tiny-model", "sha": COMMIT, "siblings": siblings}
             return self.answer(200, json.dumps(told).encode(), Content_Type="application/json")
         file = self.folder / path.partition(f"/resolve/{COMMIT}/")[2]
         return self.answer(200, file.read_bytes(), X_Repo_Commit=COMMIT, ETag=f'"{digest(file)}"')
 
     do_HEAD = do_GET
+
+    def name(self, file: Path) -> str:
+        return file.relative_to(self.folder).as_posix()
 
 
 def digest(file: Path) -> str:
