@@ -18,7 +18,7 @@ COMMANDS = {
     "train": ("engine.cli.train", "train a LoRA from a settings file"),
     "generate": ("engine.cli.generate", "make a picture from a prompt"),
     "adapter": ("engine.cli.adapter", "look into LoRA files, convert, merge, resize, ..."),
-    "model": ("engine.cli.model", "look into base models, list them, make tiny ones for dry runs"),
+    "model": ("engine.cli.model", "look into base models, list, download, make tiny ones for dry runs"),
     "dataset": ("engine.cli.dataset", "check a folder of pictures"),
     "jobs": ("engine.cli.jobs", "list, show or cancel jobs"),
     "doctor": ("engine.cli.doctor", "check this machine"),

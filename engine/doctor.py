@@ -5,6 +5,7 @@ Every check answers, also when something is broken: PyTorch is imported only ins
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from engine.fitting import write_profile
 from engine.starter import WEIGHTS
 from engine.workspace import Workspace
 
@@ -65,7 +67,7 @@ def table(found: list[Check]) -> str:
 def checks(workspace: Workspace) -> list[Check]:
     """Look at everything the project needs on this machine."""
     return [
-        check_python(), check_torch(), check_device(), check_packages(), check_memory(), check_disk(workspace.root),
+        check_python(), check_torch(), check_device(workspace.root / "config"), check_packages(), check_memory(), check_disk(workspace.root),
         check_write_access(workspace.root), check_starter(WEIGHTS), check_port(PORT),
     ]  # fmt: skip
 
@@ -83,14 +85,19 @@ def check_torch() -> Check:
     return Check("PyTorch", True, torch.__version__)
 
 
-def check_device() -> Check:
+def check_device(folder: Path) -> Check:
+    """What computes; it is noted in the folder, where there is one, for those who have no PyTorch."""
     try:
-        from engine.device import device_facts
+        from engine.device import device_facts, device_profile, pick_device
 
-        facts = device_facts()
+        device = pick_device()
+        facts, profile = device_facts(device), device_profile(device)
     except Exception as error:  # a broken driver fails in many ways, and the other checks still have to be shown
         return Check("Device", False, f"{type(error).__name__}: {error}", "Update the driver of the graphics card.")
     found = "{device}, {name}, {free_mib:,} of {total_mib:,} MiB free, {threads} threads".format(**facts)
+    if folder.is_dir():
+        with contextlib.suppress(OSError):  # whether it may be written is another check
+            write_profile(profile, folder)
     unused_card = facts["device"] == "cpu" and shutil.which("nvidia-smi") is not None
     todo = "There is an NVIDIA driver, but this PyTorch cannot use it: run launch.py with --torch-index." if unused_card else ""
     return Check("Device", not unused_card, found, todo)

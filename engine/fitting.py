@@ -109,7 +109,7 @@ FIELDS = {
     "model.precision": "precision", "training.precision": "precision",
     "model.quantization": "quantization", "model.attention": "attention", "model.streamed_blocks": "streaming",
     "training.optimizer.kind": "optimizer",
-    "quantization": "quantization", "attention": "attention", "streamed_blocks": "streaming",
+    "precision": "precision", "quantization": "quantization", "attention": "attention", "streamed_blocks": "streaming",
 }  # fmt: skip
 """Field of a TrainConfig or a GenerateConfig -> its setting in the table."""
 
@@ -131,12 +131,15 @@ def refusals(profile: DeviceProfile, setting: str) -> dict[str, str]:
     return {value: reason for value in TABLE[setting] if (reason := why_not(profile, setting, value))}
 
 
-def check_config(profile: DeviceProfile, config: TrainConfig | GenerateConfig) -> None:
-    """Refuse what the device cannot do before anything is loaded.
+def check_config(profile: DeviceProfile | None, config: TrainConfig | GenerateConfig) -> None:
+    """Refuse what the device cannot do before anything is loaded; of a device that is not known yet nothing is refused.
 
     Raises:
         DeviceError: `device.unsupported`.
     """
+    if profile is None:
+        return
+    device = profile.name or profile.kind
     for name, setting in FIELDS.items():
         try:
             value = attrgetter(name)(config)
@@ -144,11 +147,11 @@ def check_config(profile: DeviceProfile, config: TrainConfig | GenerateConfig) -
             continue
         word = ("on" if value else "off") if setting == "streaming" else str(value)
         if reason := why_not(profile, setting, word):
-            allowed = [each for each in TABLE[setting] if not why_not(profile, setting, each)]
+            allowed = ["0" if each == "off" else each for each in TABLE[setting] if not why_not(profile, setting, each)]
             raise DeviceError(
-                "device.unsupported", f"{name}: {value} is not possible on {profile.name or profile.kind}. {REASONS[reason]}",
-                f"One of: {', '.join(allowed)}.", "Choose another value.", field=name, value=value, device=profile.name or profile.kind,
-                reason=reason,
+                "device.unsupported", f"{name}: {value} is not possible on {device}. {REASONS[reason]}", f"One of: {', '.join(allowed)}.",
+                "Choose another value. If the machine has changed since, check it in Settings or with `python -m engine doctor`.",
+                field=name, value=value, device=device, reason=reason, allowed=", ".join(allowed),
             )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ from engine.errors import ConfigError, EngineError
 from engine.formats.fused import assembled, fuse_sizes
 from engine.formats.model_layers import ModelLayers, model_layers
 from engine.formats.names import DiskName, disk_names
-from engine.model_facts import ModelFacts, bad_folder, missing_parts, model_facts
+from engine.library import downloaded
+from engine.model_facts import ModelFacts, bad_folder, model_facts
 
 WIDTHS = {"float16": 2, "bfloat16": 2, "float32": 4}
 """`output.precision` -> bytes of a number."""
@@ -42,7 +43,7 @@ class Trained:
 
 
 def forecast(options: LayerOptions, precision: str, facts: ModelFacts) -> Trained | None:
-    """What a run with these adapter options trains; None for a Hugging Face id that is not downloaded yet.
+    """What a run with these adapter options trains; None for a Hugging Face id that is not downloaded yet, or a pickle that is not converted.
 
     Args:
         precision: of the file, a key of WIDTHS.
@@ -51,8 +52,8 @@ def forecast(options: LayerOptions, precision: str, facts: ModelFacts) -> Traine
         ConfigError: `config.rule`; `config.layer` where the options do not fit a layer; `config.no_layers`.
         ModelError: a header is damaged.
     """
-    if isinstance(facts.location, str):
-        folder = _downloaded(facts.location)
+    if not facts.family:
+        folder = downloaded(facts.location) if isinstance(facts.location, str) else None
         if folder is None:
             return None
         facts = model_facts(folder)
@@ -92,17 +93,6 @@ def _layers(facts: ModelFacts) -> ModelLayers:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise bad_folder(Path(facts.location), error) from None
-
-
-def _downloaded(hub_id: str) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    try:
-        index = try_to_load_from_cache(hub_id, "model_index.json")
-    except ValueError:  # it is no id
-        return None
-    folder = Path(index).parent if isinstance(index, str) else None
-    return None if folder is None or missing_parts(folder) else folder
 
 
 def _tensors(targets: Sequence[Target], shapes: Mapping[str, LayerShape]) -> dict[str, AdapterTensors]:

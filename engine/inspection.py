@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
 from engine.errors import EngineError
 from engine.formats.kinds import detect_kind, recognise
+from engine.formats.mistaken import network_in
 from engine.formats.models import MODELS
+from engine.formats.number_formats import numbers_by_format
 from engine.formats.safetensors_header import Header, TensorInfo, read_header
 from engine.formats.single_file import find_parts, part_shapes
 from engine.model_facts import missing_parts, model_facts
 
 LONGEST = 2000
 """Characters of one value of the model card that are kept; covers and long licences are left out."""
-FORMAT_NAMES = {"F8_E4M3": "fp8 (e4m3)", "F8_E5M2": "fp8 (e5m2)", "F16": "fp16", "BF16": "bf16", "F32": "fp32"}
-"""Number format in a header -> what people call it."""
 
 
 @dataclass(frozen=True)
@@ -100,23 +97,9 @@ def _file(path: Path) -> ModelSummary:
 
 
 def _other_kind(header: Header) -> str:
-    """What a file is that holds no model: the first network whose mark is among its keys, behind whatever prefix."""
+    """What a file is that holds no model."""
     kind = detect_kind(header)
-    if kind in ("adapter", "embedding"):
-        return "LoRA" if kind == "adapter" else "embedding"
-    for model in MODELS.values():
-        for part in model.parts.values():
-            mark = re.compile(r"(.*\.)?" + part.mark)
-            if any(mark.fullmatch(key) for key in header.tensors):
-                return NETWORKS.get(part.kind, part.title)
-    return ""
-
-
-NETWORKS = {
-    "clip": "text encoder (CLIP)", "clip_projected": "text encoder (CLIP)", "t5": "text encoder (T5)",
-    "qwen3": "text encoder (Qwen3)", "vae": "VAE",
-}  # fmt: skip
-"""Kind of a network that people have as a file of its own -> what they call it."""
+    return {"adapter": "LoRA", "embedding": "embedding"}.get(kind) or network_in(header)
 
 
 def _part(header: Header, title: str, prefix: str) -> PartSummary:
@@ -124,10 +107,8 @@ def _part(header: Header, title: str, prefix: str) -> PartSummary:
 
 
 def _summary(title: str, tensors: Iterable[TensorInfo]) -> PartSummary:
-    formats: Counter[str] = Counter()
-    for info in tensors:
-        formats[FORMAT_NAMES.get(info.dtype, info.dtype)] += prod(info.shape)
-    return PartSummary(title, sum(formats.values()), dict(formats.most_common()))
+    formats = numbers_by_format(tensors)
+    return PartSummary(title, sum(formats.values()), formats)
 
 
 def _folder(folder: Path) -> ModelSummary:

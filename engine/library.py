@@ -11,7 +11,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import inf
 from pathlib import Path
+from time import monotonic
 
 from engine.config.choices import ModelChoice
 from engine.errors import EngineError, ModelError, PathError
@@ -20,7 +22,7 @@ from engine.formats.hashes import known_hashes
 from engine.formats.models import MODELS
 from engine.formats.number_formats import numbers_by_format
 from engine.formats.pickled import PICKLED, converted_file, is_pickled
-from engine.formats.safetensors_header import read_header
+from engine.formats.safetensors_header import kept_header
 from engine.formats.summary import AdapterSummary, describe
 from engine.generation.lookup import find_adapter
 from engine.model_facts import STARTER, STARTER_FOLDER, ModelFacts, missing_parts, model_facts, unread
@@ -45,6 +47,7 @@ class ModelCard:
         sha256: of the file, or of the denoiser's file in a folder; "" until it is known.
         pickled: it is converted when it is first used.
         parts: files beside its own that it takes parts from.
+        unread: nobody has looked into it yet.
     """
 
     name: str
@@ -57,6 +60,7 @@ class ModelCard:
     sha256: str = ""
     pickled: bool = False
     parts: tuple[str, ...] = ()
+    unread: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,28 +99,31 @@ def find_adapter_file(name: str, workspace: Workspace) -> Path:
     return names[find_adapter(name, {path: alias for path, (_, alias) in names.items()})][0]
 
 
-def models(workspace: Workspace) -> list[ModelCard]:
+def models(workspace: Workspace, seconds: float = inf) -> list[ModelCard]:
     """The starter, then every checkpoint file and diffusers folder of the model folders.
 
     What a header told is kept, so that the next list reads only what is new. Problems are looked at again each time.
+
+    Args:
+        seconds: after so long what is new is listed unread.
     """
     names = {STARTER: STARTER_FOLDER, **model_names(workspace)}
-    notes = FileNotes(workspace.cache)
-    told, hashes = notes.read_all(NOTE, list(names.values())), known_hashes(list(names.values()), notes)
-    spare, new = _spare_parts(ModelChoice(""), workspace), {}
-    cards = []
+    notes, until = FileNotes(workspace.cache), monotonic() + seconds
+    told, hashes = notes.read_all(NOTE, list(names.values())), known_hashes(names.values(), notes)
+    spare, new, cards = _spare_parts(ModelChoice(""), workspace), {}, []
     for name, path in names.items():
         seen = stamp(path)
-        card = _recalled(name, path, told[path]) if path in told else _model_card(name, path, spare, workspace)
-        if path.is_file() and path not in told and not (card.problem or card.pickled or card.parts):
-            new[path] = json.dumps({key: getattr(card, key) for key in KEPT}), seen
+        if path in told:
+            card = ModelCard(name, path, **json.loads(told[path]))
+        elif monotonic() > until:
+            card = ModelCard(name, path, "", size=_size(path), unread=True)
+        else:
+            card = _model_card(name, path, spare, workspace)
+            if path.is_file() and not (card.problem or card.pickled or card.parts):
+                new[path] = json.dumps({key: getattr(card, key) for key in KEPT}), seen
         cards.append(replace(card, sha256=hashes[path].sha256 if path in hashes else ""))
     notes.write_all(NOTE, new)
     return cards
-
-
-def _recalled(name: str, path: Path, told: str) -> ModelCard:
-    return ModelCard(name, path, **json.loads(told))
 
 
 def _model_card(name: str, path: Path, spare: SpareParts, workspace: Workspace) -> ModelCard:
@@ -130,7 +137,7 @@ def _model_card(name: str, path: Path, spare: SpareParts, workspace: Workspace) 
     source = facts.sources[model.denoiser]
     file = min(source.path.glob(f"*{WEIGHTS}")) if source.path.is_dir() else source.path
     try:
-        formats = numbers_by_format(info for key, info in read_header(file).tensors.items() if key.startswith(source.prefix))
+        formats = numbers_by_format(info for key, info in kept_header(file).tensors.items() if key.startswith(source.prefix))
     except EngineError as problem:
         return ModelCard(name, path, facts.family, problem, size=size)
     beside = {each.path.name for each in facts.sources.values() if each.path.is_file() and each.path != source.path}
@@ -176,7 +183,12 @@ def find_model(name: str, workspace: Workspace) -> Path | str:
     if name == STARTER:
         return STARTER_FOLDER
     known = model_names(workspace)
-    short = {path.stem: path for ending in (PICKLED, WEIGHTS) for path in reversed(known.values()) if path.name.lower().endswith(ending)}
+    short = {
+        path.stem: path
+        for ending in (PICKLED, WEIGHTS)
+        for path in reversed(known.values())
+        if path.name.lower().endswith(ending)
+    }
     if found := known.get(name) or short.get(name):
         return found
     typed = Path(name).expanduser()

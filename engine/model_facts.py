@@ -15,19 +15,23 @@ from typing import Any, NamedTuple
 
 from engine.config.field import TRAITS, Trait
 from engine.errors import ModelError
+from engine.file_notes import FileNotes
 from engine.formats.checkpoint_shapes import prediction_from_header, resolution_from_header
+from engine.formats.hashes import model_hashes
 from engine.formats.mistaken import unknown_family
 from engine.formats.models import MODELS
 from engine.formats.models.base import Habits, ModelFormat, PartSource, Prediction
-from engine.formats.safetensors_header import Header, read_header
+from engine.formats.safetensors_header import Header, kept_header
 from engine.formats.sd2_prediction import sd2_prediction
-from engine.formats.single_file import bad_shape, file_family, find_parts, incomplete, part_config, part_shapes
+from engine.formats.single_file import bad_shape, file_family, find_parts, no_denoiser, part_config, part_shapes
 from engine.formats.weight_names import best_variant
 from engine.spare_parts import SpareParts, complete
 from engine.workspace import stamp
 
 STARTER = "starter"
 STARTER_FOLDER = Path(__file__).parent / "starter" / "weights"
+FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
+"""Number formats of weights that can be read."""
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "epsilon", "v_prediction": "v_prediction"}
 
 
@@ -63,6 +67,14 @@ class ModelFacts:
     def habits(self) -> Habits:
         """How it likes to be used where the user says nothing."""
         return MODELS[self.family].variants[self.variant].habits if self.family else Habits()
+
+    @property
+    def other_vae(self) -> Path | None:
+        """The file of a VAE that is not the model's own."""
+        if not self.family:
+            return None
+        place, own = self.sources["vae"].path, self.sources[MODELS[self.family].denoiser].path
+        return place if place.is_file() and place != own else None
 
     @property
     def traits(self) -> frozenset[Trait]:
@@ -219,12 +231,12 @@ def glance(file: Path) -> Glance:
 
 @lru_cache(maxsize=512)
 def _glance(file: Path, size: int, mtime_ns: int) -> Glance:
-    header = read_header(file)
+    header = kept_header(file)
     family = file_family(file, header)
     model = MODELS[family]
     prefixes = find_parts(header, model)
     if model.denoiser not in prefixes:
-        raise incomplete(file, model, [model.denoiser])
+        raise no_denoiser(file, model)
     _check_numbers(file, header)
     said = prediction_from_header(header)
     if family == "sd2" and "modelspec.architecture" not in header.metadata:
@@ -232,60 +244,58 @@ def _glance(file: Path, size: int, mtime_ns: int) -> Glance:
     card = header.metadata | ({"modelspec.prediction_type": said} if said else {})
     try:
         variant = model.variant(part_shapes(header, prefixes[model.denoiser]), card)
-    except IndexError as error:
-        raise bad_shape(file, str(error)) from error
-    except (KeyError, ValueError) as error:  # a relative that differs in what a variant is told from
-        raise unknown_family(file, f"it resembles {model.title}, but {_difference(error)}") from error
+    except (KeyError, IndexError, ValueError) as error:
+        raise _no_variant(file, model, error) from error
     default = model.variants[variant]
     prediction = said or default.prediction if default.prediction != "flow" else "flow"
     return Glance(family, variant, prediction, resolution_from_header(header) or default.habits.resolution, prefixes)
 
 
-def _difference(error: KeyError | ValueError) -> str:
-    return f"has no {error.args[0]}" if isinstance(error, KeyError) else str(error)
+def _no_variant(file: Path, model: ModelFormat, error: Exception) -> ModelError:
+    """A relative that differs in what a variant is told from. A U-Net without a tensor is a damaged one: it has no relatives."""
+    if isinstance(error, IndexError) or (isinstance(error, KeyError) and model.denoiser == "unet"):
+        return bad_shape(file, f"the tensor {error} is missing or has an unusual shape")
+    difference = f"has no {error.args[0]}" if isinstance(error, KeyError) else f"{error}"
+    return unknown_family(file, f"it resembles {model.title}, but {difference}")
 
 
 def _check_numbers(file: Path, header: Header) -> None:
-    """Weights in whole numbers are quantised in some way of another program.
+    """Weights in another number format are quantised in some way of another program.
 
     Raises:
         ModelError: `model.quantised`.
     """
     for key, info in header.tensors.items():
-        if (
-            key.endswith(".weight") and info.dtype[0] != "F" and info.dtype != "BF16" and len(info.shape) > 1
-        ) or info.dtype.startswith(("F4", "F6")):
+        if key.endswith(".weight") and len(info.shape) > 1 and info.dtype not in FLOATS:
             raise ModelError(
                 "model.quantised", f"{file.name} is quantised: {key} is in {info.dtype}.", "Weights in fp32, fp16, bf16 or fp8.",
                 "Download the fp16, bf16 or fp8 version; it is quantised here when you ask for it.",
-                path=file, tensor=key, format=info.dtype,
+                path=file.name, tensor=key, format=info.dtype,
             )  # fmt: skip
 
 
 def _file_facts(file: Path, spare: SpareParts) -> ModelFacts:
     seen = glance(file)
     own = {name: PartSource(file, prefix) for name, prefix in seen.prefixes.items()}
-    sources = own
+    sources, model = own, MODELS[seen.family]
     if spare.chosen or seen.missing:
-        configs = MODELS[seen.family].variants[seen.variant].configs
-        known = {name: _config(name, seen, source, *stamp(file)) for name, source in own.items()}
-        sources = complete(file, seen.family, configs, own, known, spare)
-    model = MODELS[seen.family]
-    vae, denoiser = (_config(name, seen, sources[name], *stamp(sources[name].path)) for name in ("vae", model.denoiser))
+        known = {name: _config(name, seen, source) for name, source in own.items()}
+        sources = complete(file, seen.family, model.variants[seen.variant].configs, own, known, spare)
+    vae, denoiser = (_config(name, seen, sources[name]) for name in ("vae", model.denoiser))
     sides = _sides(model, 2 ** (len(vae["block_out_channels"]) - 1), denoiser, seen.resolution)
     ordered = {name: sources[name] for name in model.parts if name in sources}
     return ModelFacts(file.stem, file, seen.family, seen.resolution, *sides, False, seen.variant, seen.prediction, ordered)
 
 
-def _config(name: str, seen: Glance, source: PartSource, size: int, mtime_ns: int) -> dict[str, Any]:
-    return _read_config(name, seen.family, seen.variant, source, size, mtime_ns)
+def _config(name: str, seen: Glance, source: PartSource) -> dict[str, Any]:
+    return _read_config(name, seen.family, seen.variant, source, *stamp(source.path))
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=1024)
 def _read_config(name: str, family: str, variant: str, source: PartSource, size: int, mtime_ns: int) -> dict[str, Any]:
     model = MODELS[family]
     part, configs = source.form(model.parts[name]), model.variants[variant].configs
-    return part_config(source.path, name, part, configs, read_header(source.path), source.prefix)
+    return part_config(source.path, name, part, configs, kept_header(source.path), source.prefix)
 
 
 def denoiser_parameters(facts: ModelFacts) -> int:
@@ -297,9 +307,16 @@ def denoiser_parameters(facts: ModelFacts) -> int:
     return sum(
         prod(tensor.shape)
         for file in files
-        for name, tensor in read_header(file).tensors.items()
+        for name, tensor in kept_header(file).tensors.items()
         if name.startswith(source.prefix)
     )
+
+
+def note_hashes(facts: ModelFacts, notes: FileNotes) -> None:
+    """See to it that the hashes of a model that is used are known, hashing what nobody has hashed yet."""
+    for place in (facts.location, facts.other_vae):
+        if isinstance(place, Path):
+            model_hashes(place, notes)
 
 
 def bad_folder(folder: Path, error: Exception) -> ModelError:

@@ -16,12 +16,12 @@ from engine.datasets.dataset import Dataset
 from engine.datasets.sampler import BucketedItem, batches_per_epoch
 from engine.datasets.scan import scan
 from engine.errors import ConfigError, DatasetError, EngineError
-from engine.fitting import read_profile
+from engine.fitting import check_config, read_profile
 from engine.forecast import Trained, forecast
-from engine.library import find_adapter_file, find_model
+from engine.library import choose, find_adapter_file
 from engine.memory.base_model import base_model
 from engine.memory.forecast import Learning, MemoryForecast, Sizes, memory_forecast
-from engine.model_facts import ModelFacts, model_facts
+from engine.model_facts import ModelFacts
 from engine.workspace import Workspace, check_name
 
 WAYS = {
@@ -47,7 +47,7 @@ class Preflight:
     Attributes:
         fits: how each picture enters its bucket, in the order of `dataset.pictures`.
         buckets: bucket (width, height) -> pictures, without repeats.
-        trained: what learns; None for a model that is not downloaded yet.
+        trained: what learns; None for a model that is not downloaded or converted yet.
         memory: what it needs, phase by phase; None likewise.
         notices: things to know that do not stop the run.
     """
@@ -78,7 +78,8 @@ def preflight(config: TrainConfig, workspace: Workspace) -> Preflight:
         EngineError: the run cannot start; `values["field"]` names the form field where there is one.
     """
     check_name(config.output.name)
-    model = model_facts(find_model(config.model.path, workspace))
+    check_config(read_profile(workspace.root / "config"), config)
+    model = choose(config.model.choice, workspace)
     dataset = scan_dataset(config, workspace)
     if not (config.adapter.train_unet or config.adapter.train_text_encoder or config.adapter.train_t5):
         raise ConfigError(
@@ -218,7 +219,7 @@ def notices(config: TrainConfig, dataset: Dataset, model: ModelFacts) -> list[En
     if model.practice and not config.dataset.folder.startswith("practice/"):
         found.append(EngineError(
             "model.practice", "The starter is a tiny practice model.", "Good pictures of your own need a real base model.",
-            "Choose a Stable Diffusion 1.x checkpoint as the base model.", field="model.path",
+            "Choose a real one as the base model, for example an SDXL or Stable Diffusion 1.x checkpoint.", field="model.path",
         ))  # fmt: skip
     if config.adapter.train_text_encoder and not config.adapter.train_unet:
         found.append(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from engine.errors import EngineError, ModelError
 from engine.formats.models import MODELS
 from engine.formats.models.base import ModelFormat, PartSource
-from engine.formats.safetensors_header import Header, read_header
+from engine.formats.safetensors_header import kept_header
 from engine.formats.single_file import incomplete, part_config
 from engine.workspace import stamp
 
@@ -71,7 +71,7 @@ def complete(
     """
     model = MODELS[family]
     for file in spare.chosen:
-        read_header(file)  # a damaged one is named as such
+        kept_header(file)  # a damaged one is named as such
     options = {name: _options(name, family, configs, own, known, spare) for name in model.parts if name != model.denoiser}
     usable = {each.source.path for listed in options.values() for each in listed if each}
     if unusable := [file for file in spare.chosen if file not in usable]:
@@ -114,7 +114,7 @@ def _fitting(files: Iterable[Path], name: str, model: ModelFormat, configs: str,
 
 def _candidate(file: Path, name: str, model: ModelFormat, configs: str) -> Candidate | None:
     try:
-        header = _header(file, *stamp(file))
+        header = kept_header(file)
         for alone, part in enumerate((model.parts[name], model.parts[name].alone)):
             for prefix in dict.fromkeys((*part.prefixes, "")) if part else ():
                 assert part
@@ -125,11 +125,6 @@ def _candidate(file: Path, name: str, model: ModelFormat, configs: str) -> Candi
     except EngineError:  # damaged, or an unusual make: no candidate, whatever else it is
         return None
     return None
-
-
-@lru_cache(maxsize=64)
-def _header(file: Path, size: int, mtime_ns: int) -> Header:
-    return read_header(file)
 
 
 def _ranked(files: Iterable[Path], name: str, family: str) -> list[Path]:

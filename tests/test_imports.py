@@ -20,6 +20,7 @@ LIGHT = [
     "engine.workspace",
     "engine.jobs.lock",
     "engine.config.tools",
+    "engine.downloads.download",
     "engine.jobs.store",
     "engine.generation.prompt",
 ]
@@ -28,6 +29,7 @@ LIGHT = [
 OWN_WRITES = {
     "engine/workspace.py": "is the one atomic write",
     "engine/jobs/events.py": "events.jsonl is appended to, a line at a time, and readers take whole lines only",
+    "engine/downloads/fetch.py": "a download grows in a hidden .part file, and is checked and renamed when it is whole",
     "engine/jobs/lock.py": "a renamed file would leave the lock on the old one",
     "bootstrap/environment.py": "runs before the engine may be imported; writes beside the stamp and renames",
 }

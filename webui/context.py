@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from engine.errors import EngineError, JobError
+from engine.fitting import DeviceProfile, read_profile
 from engine.jobs.store import JobStore
 from engine.jobs.supervisor import Supervisor
 from engine.workspace import Workspace
@@ -23,6 +24,7 @@ class Context:
 
     Attributes:
         supervisor: sees to the worker; None where nothing shall be computed.
+        downloader: sees to the worker that fetches files; None where nothing shall be fetched.
         forced_language: `--lang`, or None for the browser's.
         guest: user name of guests, who may make pictures but not train; None when there are none.
     """
@@ -32,14 +34,24 @@ class Context:
     supervisor: Supervisor | None = None
     forced_language: str | None = None
     guest: str | None = None
+    downloader: Supervisor | None = None
 
     def language(self, request: gr.Request | None) -> str:
         return i18n.language(request, self.forced_language)  # type: ignore[arg-type]  # a Request passes its headers on
+
+    def device(self) -> DeviceProfile | None:
+        """What computes, as the worker found it at its last start; None before its first."""
+        return read_profile(self.workspace.root / "config")
 
     def ensure_worker(self) -> None:
         """See to it that somebody does the work. Raises JobError: `worker.cannot_start`."""
         if self.supervisor:
             self.supervisor.ensure_worker()
+
+    def ensure_downloader(self) -> None:
+        """The same for downloads."""
+        if self.downloader:
+            self.downloader.ensure_worker()
 
     def check_owner(self, request: gr.Request | None) -> None:
         """Raises JobError: `guest.refused`."""

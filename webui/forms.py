@@ -18,7 +18,9 @@ from pydantic import BaseModel
 from engine.config.field import TRAITS, Field, fields
 from engine.config.load import lay_over, nested, validate
 from engine.errors import ConfigError, EngineError
+from engine.fitting import FIELDS, DeviceProfile, refusals
 from webui.i18n import DEFAULT, choice_key, explain, label, t, table
+from webui.widgets.device import choice_names, refused_words
 from webui.widgets.html import plain_info
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -85,13 +87,14 @@ class Form(Generic[Model]):
         omit: paths that the page sets itself.
         terse: keys of fields shown without their help.
         traits: of the base model that a form with these values (by key) has chosen; fields that need others are not seen.
+        device: what computes, as far as it is known by now; what it refuses is told in choices and help.
     """
 
     def __init__(
         self, name: str, model: type[Model], scope: str = "", omit: Iterable[str] = (), terse: Iterable[str] = (),
-        traits: Callable[[Mapping[str, Any]], Set[str]] = lambda given: TRAITS,
+        traits: Callable[[Mapping[str, Any]], Set[str]] = lambda given: TRAITS, device: Callable[[], DeviceProfile | None] = lambda: None,
     ) -> None:  # fmt: skip
-        self.name, self.model, self.scope, self.terse, self.traits = name, model, scope, set(terse), traits
+        self.name, self.model, self.scope, self.terse, self.traits, self.device = name, model, scope, set(terse), traits, device
         self.fields = {key: field for key, field in keyed(model).items() if field.path not in omit}
         self.components: dict[str, Any] = {}
 
@@ -119,8 +122,19 @@ class Form(Generic[Model]):
         self.components[key] = component
         return component
 
-    def _help(self, key: str) -> Any:
-        return None if key in self.terse else label(f"{self.scope}{key}.help")
+    def _help(self, key: str, language: str = "") -> Any:
+        """The help of a field; once it is known who asks, with what the device refuses there."""
+        if key in self.terse:
+            return None
+        words, refused = f"{self.scope}{key}.help", self._refused(key) if language else {}
+        if not refused:
+            return label(words)
+        return " ".join([t(words, language), *refused_words(self.fields[key], self.scope, refused, language)])
+
+    def _refused(self, key: str) -> dict[str, str]:
+        """Choice -> code of the reason for which the device does not have it."""
+        setting, profile = FIELDS.get(self.fields[key].path), self.device()
+        return refusals(profile, setting) if setting and profile else {}
 
     def place_level(self, section: str, level: str) -> int:
         """Make all components of a section's level that are not placed yet; returns how many."""
@@ -141,6 +155,21 @@ class Form(Generic[Model]):
         seen = self._in_force(given)
         depends = [self.fields[key].kinds or self.fields[key].ui.needs for key in given]
         return [gr.update(visible=key in seen) if any_ else gr.skip() for key, any_ in zip(given, depends, strict=True)]
+
+    @property
+    def fitted(self) -> list[Any]:
+        """The components whose choices depend on the device; when the page opens, `fit` follows."""
+        return [component for key, component in self.components.items() if self.fields[key].path in FIELDS]
+
+    def fit(self, language: str, marked: Sequence[str] = ()) -> list[Any]:
+        """Updates of `fitted`: what the device refuses can be seen, with the reason. Problems `marked` before stay."""
+        updates = []
+        for key in self.components:
+            if self.fields[key].path in FIELDS:
+                choices = choice_names(self.fields[key], self.scope, self._refused(key), language)
+                told: dict[str, Any] = {} if key in marked else {"info": self._help(key, language)}
+                updates.append(gr.update(**told, **({"choices": choices} if choices else {})))
+        return updates
 
     def settings(self, values: Sequence[Any]) -> dict[str, Any]:
         """Nested settings, of those fields only that are seen."""
@@ -197,14 +226,14 @@ class Form(Generic[Model]):
         keys: list[str | None] = [key for key in self.components if self.fields[key].path == path]
         return dict.fromkeys(keys or [None], explain(error, language).text)
 
-    def mark(self, problems: Mapping[str | None, str], marked: Sequence[str]) -> list[Any]:
+    def mark(self, problems: Mapping[str | None, str], marked: Sequence[str], language: str) -> list[Any]:
         """Updates that show problems at their fields and put the help back at those `marked` before."""
         updates = []
         for key in self.components:
             if key in problems:
                 updates.append(gr.update(info=plain_info(problems[key]), elem_classes=[INVALID]))
             elif key in marked:
-                updates.append(gr.update(info=self._help(key), elem_classes=[]))
+                updates.append(gr.update(info=self._help(key, language), elem_classes=[]))
             else:
                 updates.append(gr.skip())
         return updates
@@ -251,7 +280,7 @@ def _build(field: Field, scope: str, options: dict[str, Any]) -> Any:
     if field.choices:
         names = [(label(key) if (key := choice_key(scope, field, word)) else str(word), word) for word in field.choices]
         return gr.Dropdown(**{"choices": names, "filterable": len(names) > 12, **options})
-    if field.ui.widget in ("model", "dataset", "adapter"):
+    if field.ui.widget in ("model", "vae", "dataset", "adapter"):
         return gr.Dropdown(**{"choices": [], "allow_custom_value": True, **options})
     if field.type is bool:
         return gr.Checkbox(**options)

@@ -124,6 +124,8 @@ def explain(error: EngineError, language: str) -> Told:
     if f"{key}.what" not in words:
         return Told(error.what, error.expected, error.todo)
     values = {name: str(value) for name, value in error.values.items()}
+    if (why := f"text.device.why.{values.get('reason')}") in words:
+        values["reason"] = words[why]
     try:
         return Told(*(words.get(f"{key}.{part}", "").format_map(values) for part in ("what", "expected", "todo")))
     except (KeyError, IndexError):  # an older job row may lack a value that the sentence names

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
+from engine.jobs.job import DOWNLOADS, WORKING
 from engine.jobs.store import open_store
 from engine.jobs.supervisor import Supervisor
 from engine.workspace import Workspace
@@ -39,24 +40,26 @@ def serve(options: argparse.Namespace) -> int:
     ).prepare()
     # Gradio reads this when it is imported
     os.environ["GRADIO_TEMP_DIR"] = str(workspace.cache / "gradio")
-    supervisor = Supervisor(workspace)
+    supervisor, downloader = Supervisor(workspace), Supervisor(workspace, device=DOWNLOADS)
     supervisor.reap()
     page = None
     try:
-        page, address = _launch(workspace, supervisor, options)
+        page, address = _launch(workspace, supervisor, downloader, options)
         print(f"LoRA Atelier is ready: {address}", flush=True)
-        _keep_worker(supervisor)  # only now: its imports would slow down the start of the page
+        _keep_workers(workspace, supervisor, downloader)  # only now: its imports would slow down the start of the page
         if not options.no_browser:
             webbrowser.open(address)
         while not ended.wait(SECONDS_BETWEEN_LOOKS):
-            _keep_worker(supervisor)
+            _keep_workers(workspace, supervisor, downloader)
     finally:
         print("Saving and stopping …", flush=True)
-        stopping = threading.Thread(target=supervisor.stop_workers, args=(SECONDS_TO_SAVE,))
-        stopping.start()
+        stopping = [threading.Thread(target=each.stop_workers, args=(SECONDS_TO_SAVE,)) for each in (supervisor, downloader)]
+        for each in stopping:
+            each.start()
         if page is not None:
             page.close(verbose=False)
-        stopping.join(SECONDS_TO_SAVE + 1)
+        for each in stopping:
+            each.join(SECONDS_TO_SAVE + 1)
         restore()
     return 130
 
@@ -75,14 +78,17 @@ def _on_signals(ended: threading.Event) -> Any:
     return lambda: [signal.signal(number, old) for number, old in before.items()]
 
 
-def _keep_worker(supervisor: Supervisor) -> None:
+def _keep_workers(workspace: Workspace, supervisor: Supervisor, downloader: Supervisor) -> None:
+    """See to the worker that computes, and to the other one while there is something to fetch."""
     from engine.errors import EngineError
 
-    with contextlib.suppress(EngineError):  # the page says it when somebody wants something done
-        supervisor.ensure_worker()
+    waiting = open_store(workspace.database).list(limit=1, states=("queued", *WORKING), kinds=("download",))
+    for each in (supervisor, *([downloader] if waiting else [])):
+        with contextlib.suppress(EngineError):  # the page says it when somebody wants something done
+            each.ensure_worker()
 
 
-def _launch(workspace: Workspace, supervisor: Supervisor, options: argparse.Namespace) -> tuple[Any, str]:
+def _launch(workspace: Workspace, supervisor: Supervisor, downloader: Supervisor, options: argparse.Namespace) -> tuple[Any, str]:
     """(the running page, its address)."""
     from starlette.middleware import Middleware
 
@@ -92,7 +98,7 @@ def _launch(workspace: Workspace, supervisor: Supervisor, options: argparse.Name
     from webui.guard import Guard, Hosts
 
     guest = options.guest_auth[0] if options.guest_auth else None
-    context = Context(workspace, open_store(workspace.database), supervisor, options.lang, guest)
+    context = Context(workspace, open_store(workspace.database), supervisor, options.lang, guest, downloader)
     hosts = Hosts([*options.allow_host, *(_own_names() if options.listen else [])], any_address=options.listen)
     page = build(context)
     page.queue(api_open=False, default_concurrency_limit=8, max_size=64)

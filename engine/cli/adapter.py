@@ -25,7 +25,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from engine.cli.common import workspace_of
+from engine.cli.common import tell, workspace_of
 from engine.cli.foreground import carry_out, exit_code
 from engine.config.field import Field, fields
 from engine.config.load import parse_settings, validate
@@ -77,7 +77,7 @@ def _option(field: Field) -> str:
 def run(options: argparse.Namespace) -> int:
     workspace = workspace_of(options)
     if options.action == "verify":
-        return _tell(asdict(verify(_file(options, workspace))), options.json)
+        return tell(asdict(verify(_file(options, workspace))), options.json)
     if options.action == "inspect" and options.map:
         return _draw(_file(options, workspace), options.map)
     if options.action == "inspect" and not (options.tensors or getattr(options, "tool.model")):
@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     workspace.prepare()
     job = carry_out(actions.start_tool(config, workspace), workspace)
     if job.state == "done":
-        _tell(job.result or {}, options.json)
+        tell(job.result or {}, options.json)
     return exit_code(job)
 
 
@@ -128,28 +128,6 @@ def _draw(file: Path, picture: Path) -> int:
         stream.write(rank_map_svg(layer_ranks(file), file.stem))
     print(f"rank map of {file.name}: {picture}")
     return 0
-
-
-def _tell(result: dict[str, Any], as_json: bool) -> int:
-    """Print what came out; the table of all modules only as JSON. Returns the exit code 0."""
-    print(json.dumps(result, ensure_ascii=False, indent=1) if as_json else "\n".join(_lines(result)))
-    return 0
-
-
-def _lines(result: dict[str, Any], indent: str = "") -> list[str]:
-    """A line for each number or word, tables indented."""
-    lines = []
-    for name, value in result.items():
-        if name == "norms":
-            continue
-        if isinstance(value, dict):
-            lines += [f"{indent}{name.replace('_', ' ')}:", *_lines(value, indent + "  ")] if value else []
-        elif value or value == 0:
-            shown = (
-                f"{value:.4g}" if isinstance(value, float) else ", ".join(map(str, value)) if isinstance(value, list) else value
-            )
-            lines.append(f"{indent}{name.replace('_', ' '):<20} {shown}")
-    return lines
 
 
 def table(summary: AdapterSummary) -> str:

@@ -23,7 +23,7 @@ class LayerOptions(Section):
     targets: Annotated[Literal["attention", "attention+mlp", "convolutions", "full"], Ui(level="advanced")] = "attention+mlp"
     """Which layers learn: attention only (smaller file), attention and feed-forward as Kohya does, convolutions only, or all."""
     train_unet: Annotated[bool, Ui(level="expert")] = True
-    """Train the U-Net, which draws."""
+    """Train the part that draws: the U-Net, or the transformer of newer models."""
     train_text_encoder: Annotated[bool, Ui(level="advanced", needs="text")] = False
     """Also train the text encoder. Helps a trigger word to stick on SD1.x; costs memory, and text can no longer be cached."""
     train_t5: Annotated[bool, Ui(level="expert", needs="t5")] = False
@@ -98,7 +98,7 @@ class LoraOptions(ThinOptions, BoundedOptions):
 
     kind: Literal["lora"] = "lora"
     """The algorithm of the adapter."""
-    tucker: Annotated[bool, Ui(level="expert")] = False
+    tucker: Annotated[bool, Ui(level="expert", needs="unet")] = False
     """Split 3x3 convolutions into three factors instead of two (Tucker, CP decomposition): smaller, some programs cannot read it."""
     decompose: Annotated[Decomposition, Ui(level="advanced")] = "off"
     """Learn the size of each weight apart from its direction (DoRA): often closer at low rank, a third slower."""
@@ -227,7 +227,7 @@ class LohaOptions(BoundedOptions):
 
     kind: Literal["loha"] = "loha"
     """The algorithm of the adapter."""
-    tucker: Annotated[bool, Ui(level="expert")] = False
+    tucker: Annotated[bool, Ui(level="expert", needs="unet")] = False
     """Split 3x3 convolutions into three factors instead of two (Tucker, CP decomposition): smaller, some programs cannot read it."""
     decompose: Annotated[Decomposition, Ui(level="advanced")] = "off"
     """Learn the size of each weight apart from its direction (DoRA): often closer at low rank, a third slower."""
@@ -244,7 +244,7 @@ class LokrOptions(BoundedOptions):
     """Make the first matrix a thin product as well."""
     full_matrix: Annotated[bool, Ui(level="expert")] = False
     """Keep both matrices whole, whatever the rank; alpha has no effect then."""
-    tucker: Annotated[bool, Ui(level="expert")] = False
+    tucker: Annotated[bool, Ui(level="expert", needs="unet")] = False
     """Split 3x3 convolutions into three factors instead of two (Tucker, CP decomposition): smaller, some programs cannot read it."""
     decompose: Annotated[Decomposition, Ui(level="advanced")] = "off"
     """Learn the size of each weight apart from its direction (DoRA): often closer at low rank, a third slower."""

@@ -7,7 +7,7 @@ from typing import Annotated
 from annotated_types import Ge, Le
 from pydantic import Field as PydanticField
 
-from engine.config.choices import Attention, ModelChoice, Quantization, SamplerName
+from engine.config.choices import Attention, ModelChoice, Precision, Quantization, SamplerName
 from engine.config.field import Section, Ui
 
 
@@ -44,6 +44,8 @@ class GenerateConfig(Section):
     """Pictures at once; picture i starts from seed + i."""
     clip_skip: Annotated[int, Ge(1), Le(12), Ui(level="advanced", step=1, needs="clip_skip")] = 1
     """Use the text encoder's layer this far from its end (2 for many anime models)."""
+    precision: Annotated[Precision, Ui(level="expert")] = "auto"
+    """Number format of the model and of the calculation. Auto takes what the device does best."""
     quantization: Annotated[Quantization, Ui(level="expert")] = "none"
     """Keep the large weights in 4 or 8 bits: about a quarter or half of the memory, a little slower."""
     streamed_blocks: Annotated[int, Ge(0), Le(1000), Ui(unit="blocks", level="expert", step=1)] = 0

@@ -95,11 +95,18 @@ class MergeOptions(PrecisionOptions, BaseOptions, FilesOptions):
     """0 puts the ranks of all files side by side, which is exact; otherwise the sum is reduced to this rank and the error is told."""
 
 
-class BakeOptions(BaseOptions, FilesOptions):
-    """Write adapters into a copy of a checkpoint for good; it is a file or folder like the one it is made from."""
+class BakeOptions(PrecisionOptions, BaseOptions, FilesOptions):
+    """Write a base model anew: adapters in it for good, as one file or as a folder, in another number format."""
 
     kind: Literal["bake"] = "bake"
     """What is done."""
+    layout: Annotated[Literal["same", "single_file", "folder"], Ui(level="advanced")] = "same"
+    """One .safetensors file, which AUTOMATIC1111, Forge and ComfyUI read, or a folder of diffusers; the same as the model otherwise."""
+
+    @property
+    def converts(self) -> bool:
+        """Whether there is something to do without adapters."""
+        return self.layout != "same" or self.precision != "same"
 
 
 class ExtractOptions(TruncationOptions, BaseOptions):

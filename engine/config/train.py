@@ -101,7 +101,7 @@ class TrainingOptions(Section):
     text_encoder_learning_rate: Annotated[float, Ge(0), Le(10), Ui(level="advanced", step=0.00001, needs="text")] = 5e-5
     """Learning rate of the text encoder, when it is trained."""
     lora_plus: Annotated[float, Ge(1), Le(1000), Ui(level="advanced", step=1)] = 1.0
-    """LoRA+: how many times faster the second factor (up) of the U-Net's adapters learns. 1 is off; 4 to 16 is usual."""
+    """LoRA+: how many times faster the second factor (up) of adapters in the U-Net or transformer learns; 1 is off, 4 to 16 usual."""
     text_encoder_lora_plus: Annotated[float, Ge(1), Le(1000), Ui(level="expert", step=1, needs="text")] = 1.0
     """LoRA+ for the text encoder's adapters."""
     optimizer: OptimizerOptions = PydanticField(default_factory=AdamW)

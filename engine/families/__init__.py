@@ -72,9 +72,8 @@ def load_model(
         facts = model if isinstance(model, ModelFacts) else model_facts(model)
     module, name = FAMILIES[facts.family]
     try:
-        parts = load_parts(facts, dtype)
+        parts = settle(load_parts(facts, dtype), MODELS[facts.family].denoiser, device, quantization, streamed_blocks)
         tokenizers, schedule = load_tokenizers(facts, parts), load_schedule(facts)
-        settle(parts, MODELS[facts.family].denoiser, device, quantization, streamed_blocks)
         return getattr(import_module(module), name)(facts, parts, tokenizers, schedule, device, dtype)
     except ModelError as error:
         error.values.setdefault("field", "model.path")

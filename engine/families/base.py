@@ -7,6 +7,7 @@ they are called on disk. It knows nothing of adapter algorithms, loops or screen
 from __future__ import annotations
 
 import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -205,7 +206,10 @@ def config_of(part: Any) -> dict[str, Any]:
 
 def _words(tokenizer: Any) -> str:
     """SHA-256 over a tokenizer: its vocabulary and rules, and what it fills up with."""
-    return hashlib.sha256(f"{tokenizer.backend_tokenizer.to_str()}{tokenizer.special_tokens_map}".encode()).hexdigest()
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    # How texts are filled up and cut is set anew at every call.
+    lasting = json.dumps({name: rule for name, rule in rules.items() if name not in ("padding", "truncation")}, sort_keys=True)
+    return hashlib.sha256(f"{lasting}{tokenizer.special_tokens_map}".encode()).hexdigest()
 
 
 def _fingerprint(part: nn.Module) -> str:

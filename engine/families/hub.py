@@ -11,8 +11,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub import DryRunFileInfo, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
+    DryRunError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
@@ -65,19 +66,27 @@ def _cached(hub_id: str) -> Path | None:
 
 def _fetch(hub_id: str, on_progress: Callable[[int, int], None]) -> Path:
     """Bring the files one by one, so that progress can be told in bytes. Without a network it fails, whatever is cached."""
-    listing = HfApi().model_info(hub_id, files_metadata=True)
-    sizes = {file.rfilename: file.size or 0 for file in listing.siblings or ()}
-    if INDEX not in sizes:
-        raise not_diffusers(hub_id, sizes)
-    index = json.loads(Path(hf_hub_download(hub_id, INDEX, revision=listing.sha)).read_text(encoding="utf-8"))
-    names = needed_files(hub_id, sizes, pipeline_model(hub_id, index))
-    done, total = 0, sum(sizes[name] for name in names)
+    if not _listed(hub_id, [INDEX]):
+        raise not_diffusers(hub_id, ())
+    model = pipeline_model(hub_id, json.loads(Path(hf_hub_download(hub_id, INDEX)).read_text(encoding="utf-8")))
+    folders = [*model.parts, *model.tokenizers.values(), "scheduler"]
+    files = {file.filename: file for file in _listed(hub_id, [INDEX, *(f"{folder}/*" for folder in folders)])}
+    names = needed_files(hub_id, files, model)
+    done, total = 0, sum(files[name].file_size or 0 for name in names)
     for name in names:
         on_progress(done, total)
-        hf_hub_download(hub_id, name, revision=listing.sha)
-        done += sizes[name]
+        hf_hub_download(hub_id, name, revision=files[name].commit_hash)
+        done += files[name].file_size or 0
     on_progress(done, total)
     return Path(snapshot_download(hub_id, allow_patterns=names))
+
+
+def _listed(hub_id: str, patterns: list[str]) -> list[DryRunFileInfo]:
+    """The files of a repository that these patterns match."""
+    try:
+        return snapshot_download(hub_id, allow_patterns=patterns, dry_run=True)
+    except DryRunError as error:
+        raise (error.__cause__ if isinstance(error.__cause__, OSError) else error) from None  # gated, not found, ...
 
 
 def _unreachable(hub_id: str, error: OSError) -> ModelError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,10 @@ from engine.formats.weight_names import best_variant
 from engine.model_facts import ModelFacts
 
 
-def load_parts(facts: ModelFacts, dtype: torch.dtype) -> dict[str, nn.Module]:
-    """Every part of a model, on the CPU, copied out of its files.
+def load_parts(facts: ModelFacts, dtype: torch.dtype) -> Iterator[tuple[str, nn.Module]]:
+    """Every part of a model by name, on the CPU, copied out of its files; each is loaded when it is asked for.
+
+    The denoiser, which is the largest, comes first: nothing else is in memory beside it then.
 
     Args:
         dtype: of all parts, but a VAE that overflows float16 is float32 then.
@@ -36,13 +38,12 @@ def load_parts(facts: ModelFacts, dtype: torch.dtype) -> dict[str, nn.Module]:
     """
     model = MODELS[facts.family]
     configs = model.variants[facts.variant].configs
-    parts = {}
-    for name, source in facts.sources.items():
+    for name in sorted(facts.sources, key=lambda name: name != model.denoiser):
         wide = name == "vae" and dtype == torch.float16
-        parts[name] = load_part(name, model.parts[name], configs, source, torch.float32 if wide else dtype)
+        part = load_part(name, model.parts[name], configs, facts.sources[name], torch.float32 if wide else dtype)
         if wide:
-            parts[name].to(getattr(torch, vae_precision("float16", bool(parts[name].config.force_upcast))))
-    return parts
+            part.to(getattr(torch, vae_precision("float16", bool(part.config.force_upcast))))
+        yield name, part
 
 
 def load_part(name: str, part: Part, configs: str, source: PartSource, dtype: torch.dtype) -> nn.Module:

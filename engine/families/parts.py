@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 PART_CLASSES: dict[str, tuple[str, str]] = {
@@ -40,3 +41,12 @@ def build_empty(kind: str, config: Mapping[str, Any]) -> Any:
         if PART_CLASSES[kind][0] == "transformers":
             return made(made.config_class(**config))
         return made.from_config(dict(config))
+
+
+def save_config(network: Any, folder: Path) -> None:
+    """Write a network's config into its folder of a diffusers model."""
+    if hasattr(network, "save_config"):
+        network.save_config(folder)
+    else:
+        network.config.architectures = [type(network).__name__]
+        network.config.save_pretrained(folder)

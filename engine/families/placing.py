@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -18,27 +18,32 @@ LARGE = 10**9
 
 
 def settle(
-    parts: Mapping[str, nn.Module], denoiser: str, device: torch.device, quantization: str = "none", streamed_blocks: int = 0
-) -> None:  # fmt: skip
-    """Bring the frozen parts of a model from main memory to the device.
+    loaded: Iterable[tuple[str, nn.Module]], denoiser: str, device: torch.device, quantization: str = "none", streamed_blocks: int = 0
+) -> dict[str, nn.Module]:  # fmt: skip
+    """Bring the frozen parts of a model from main memory to the device, each as soon as it is loaded.
 
-    The denoiser always comes. The others do where they leave it half of the memory that is free then; else they stay, and
-    visit when they have their turn (`engine.families.parking`).
+    So main memory holds one part in full at any time, and the others as they will be. The denoiser always comes to the device.
+    The others do where they leave it half of the memory that is free then; else they stay, and visit when they have their turn
+    (`engine.families.parking`).
+
+    Args:
+        loaded: the parts by name, one after the other.
 
     Raises:
-        ModelError: as `quantise`.
+        ModelError: as `quantise`, and what loading raises.
     """
-    for part in parts.values():
-        part.eval().requires_grad_(False)
-    others = {name: part for name, part in parts.items() if name != denoiser}
-    for name, part in others.items():
-        if quantization != "none" and name != "vae" and sum(each.numel() for each in part.parameters()) >= LARGE:
-            quantise(part, quantization, device)
-            part.to(MAIN_MEMORY)
-    place(parts[denoiser], device, quantization, streamed_blocks)
-    if 2 * sum(size_of(part) for part in others.values()) <= free_memory(device):
-        for part in others.values():
+    parts: dict[str, nn.Module] = {}
+    for name, part in loaded:
+        parts[name] = part.eval().requires_grad_(False)
+        if name == denoiser:
+            place(part, device, quantization, streamed_blocks)
+        elif quantization != "none" and name != "vae" and sum(each.numel() for each in part.parameters()) >= LARGE:
+            quantise(part, quantization, device, MAIN_MEMORY)
+    others = [part for name, part in parts.items() if name != denoiser]
+    if 2 * sum(map(size_of, others)) <= free_memory(device):
+        for part in others:
             part.to(device)
+    return parts
 
 
 def place(part: nn.Module, device: torch.device, quantization: str = "none", streamed: int = 0) -> nn.Module:

@@ -138,21 +138,25 @@ FORMATS: dict[str, Callable[[nn.Linear], Quantised]] = {"nf4": FourBit, "int8": 
 """`model.quantization` -> how one layer is quantised."""
 
 
-def quantise(part: nn.Module, how: str, device: torch.device | None = None) -> int:
-    """Quantise the Linear layers of a frozen part in place, one at a time. Returns how many.
+def quantise(part: nn.Module, how: str, device: torch.device | None = None, home: torch.device | None = None) -> int:
+    """Quantise the Linear layers of a frozen part in place, one at a time: the full weight of each goes before the next comes.
 
     Args:
         device: where they are moved and quantised; None leaves them where they are.
+        home: where they stay then; None leaves them where they were quantised.
+
+    Returns:
+        How many.
 
     Raises:
         ModelError: `model.no_bitsandbytes`.
     """
-    wanted = [
-        (path, layer) for path, layer in part.named_modules() if type(layer) is nn.Linear and layer.weight.numel() >= SMALLEST
-    ]
-    for path, layer in wanted:
+    # Paths alone: a list of layers would keep all of their full weights until the end.
+    wanted = [path for path, layer in part.named_modules() if type(layer) is nn.Linear and layer.weight.numel() >= SMALLEST]
+    for path in wanted:
         owner, _, name = path.rpartition(".")
-        setattr(part.get_submodule(owner), name, FORMATS[how](layer.to(device)).eval().requires_grad_(False))
+        small = FORMATS[how](part.get_submodule(path).to(device)).eval().requires_grad_(False)
+        setattr(part.get_submodule(owner), name, small.to(home))
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return len(wanted)

@@ -24,6 +24,8 @@ OLD = range(0x100000, 0x110000)
 PIECE = 8 * 2**20
 """Bytes read at once where somebody waits for a turn."""
 _WEIGHT_FOLDERS = ("unet", "transformer")
+_remembered: dict[tuple[Path, int, int], ModelHashes] = {}
+"""What this process has learnt: path, size, modification time -> hashes."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,13 @@ def model_hashes(path: Path | str, notes: FileNotes | None = None) -> ModelHashe
         ModelError: `file.missing` when there is no such file, or no weight file in the folder.
     """
     file = hashed_file(Path(path))
-    if known := known_hashes([file], notes) if notes else {}:
-        return known[file]
-    seen = stamp(file)
-    hashes = _hash_file(file, *seen)
-    if notes and stamp(file) == seen:
-        notes.write(NOTE, file, f"{hashes.old} {hashes.sha256}", seen)
-    return hashes
+    key = (file, *stamp(file))
+    if key not in _remembered:
+        known = known_hashes([file], notes) if notes else {}
+        _remembered[key] = known.get(file) or _hash_file(file)
+        if notes and not known and stamp(file) == key[1:]:
+            notes.write(NOTE, file, f"{_remembered[key].old} {_remembered[key].sha256}", key[1:])
+    return _remembered[key]
 
 
 def hashed_file(path: Path) -> Path:
@@ -103,8 +105,7 @@ def hash_in_pieces(file: Path, notes: FileNotes) -> Iterator[None]:
         notes.write(NOTE, file, f"{old.hexdigest()[:8]} {digest.hexdigest()}", seen)
 
 
-@lru_cache(maxsize=64)
-def _hash_file(path: Path, size: int, mtime_ns: int) -> ModelHashes:
+def _hash_file(path: Path) -> ModelHashes:
     with path.open("rb") as stream:
         stream.seek(OLD.start)
         old = hashlib.sha256(stream.read(OLD.stop - OLD.start)).hexdigest()[:8]

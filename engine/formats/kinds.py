@@ -28,7 +28,9 @@ _STRANGERS = re.compile(
     r"|.*(\.time_stack\.|\.temporal_transformer\.|motion_modules|individual_token_refiner|distilled_guidance_layer)"
 )
 """Keys of relatives that have a known family's names too: models of videos, Hunyuan Video, Chroma."""
-_DENOISER = re.compile(r"(model\.|diffusion_model\.|transformer\.)*(final_layer|x_embedder|img_in|patch_embed\w*|t_embedder|time_embed)\..+")
+_DENOISER = re.compile(
+    r"(model\.|diffusion_model\.|transformer\.)*(final_layer|x_embedder|img_in|patch_embed\w*|t_embedder|time_embed)\..+"
+)
 """What transformers and U-Nets that draw begin or end with."""
 
 

@@ -33,10 +33,6 @@ class LazyTensor:
     shape: Size
     read: Callable[[], Tensor]
 
-    def changed(self, change: Callable[[Tensor], Tensor]) -> LazyTensor:
-        """The same with its numbers changed; the result is rounded to its number format."""
-        return LazyTensor(self.dtype, self.shape, lambda: change(self.read()).to(torch_dtype(self.dtype)))
-
     def rounded(self, dtype: str) -> LazyTensor:
         """In another number format; whole numbers stay what they are."""
         if self.dtype not in _FLOATS:

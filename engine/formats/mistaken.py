@@ -43,32 +43,32 @@ def mistaken(path: Path, header: Header) -> ModelError:
     if kind == "adapter":
         return ModelError(
             "model.is_adapter", f"{path.name} is a LoRA, not a base model.", "A checkpoint was expected.",
-            "Put it into the LoRA folder and use it in a prompt: <lora:name:0.8>.", path=path,
+            "Put it into the LoRA folder and use it in a prompt: <lora:name:0.8>.", path=path.name,
         )  # fmt: skip
     if kind == "embedding":
         return ModelError(
             "model.is_embedding", f"{path.name} is an embedding (textual inversion), not a base model.", "A checkpoint was expected.",
-            "Put it into models/embeddings of the data folder.", path=path,
+            "Put it into models/embeddings of the data folder.", path=path.name,
         )  # fmt: skip
     if is_folder_part(header):
         return ModelError(
             "model.is_folder_part", f"{path.name} is one part of a diffusers model, with the names it has there.",
             "The whole folder, or a checkpoint in one file.", "Choose the folder with model_index.json, or download the single file.",
-            path=path,
+            path=path.name,
         )  # fmt: skip
     if network == "VAE":
         return ModelError(
             "model.is_vae", f"{path.name} is a VAE, not a whole base model.", "A checkpoint was expected.",
-            "Put it into models/vae of the data folder and choose it as the VAE.", path=path,
+            "Put it into models/vae of the data folder and choose it as the VAE.", path=path.name,
         )  # fmt: skip
     if network.startswith("text encoder"):
         return ModelError(
             "model.is_text_encoder", f"{path.name} is a {network}, not a whole base model.", "A checkpoint was expected.",
-            "Put it into models/text_encoders of the data folder, where models without one find it.", path=path, network=network,
+            "Put it into models/text_encoders of the data folder, where models without one find it.", path=path.name, network=network,
         )  # fmt: skip
     return ModelError(
         "model.not_a_checkpoint", f"{path.name} holds no image model ({kind}).", "A checkpoint was expected.",
-        "Choose another file.", path=path, kind=kind,
+        "Choose another file.", path=path.name, kind=kind,
     )  # fmt: skip
 
 
@@ -77,5 +77,5 @@ def unknown_family(path: Path, reason: str = "") -> ModelError:
     titles = ", ".join(model.title for model in MODELS.values())
     return ModelError(
         "model.unknown_family", f"{path.name} is an image model of a family that is not known here{f': {reason}' if reason else ''}.",
-        f"One of: {titles}.", "Choose another model.", path=path, reason=reason, families=titles,
+        f"One of: {titles}.", "Choose another model.", path=path.name, reason=reason, families=titles,
     )  # fmt: skip

@@ -33,7 +33,7 @@ def is_pickled(path: Path) -> bool:
 def converted_file(path: Path, cache: Path) -> Path:
     """Where the converted copy of a pickle lies, or will: a changed pickle is another one."""
     identity = f"{path.resolve()}|{stamp(path)}"
-    return cache / "converted" / f"{path.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.safetensors"
+    return cache / "converted" / hashlib.sha256(identity.encode()).hexdigest()[:16] / f"{path.stem}.safetensors"
 
 
 def convert(path: Path, cache: Path) -> Path:
@@ -58,7 +58,9 @@ def tensors_in(content: Any) -> dict[str, Tensor]:
     """The tensors of a loaded pickle by name, out of the containers that trainers put them into."""
     import torch
 
-    while isinstance(content, Mapping) and (inner := next((content[key] for key in _NESTED if _is_table(content.get(key))), None)):
+    while isinstance(content, Mapping) and (
+        inner := next((content[key] for key in _NESTED if _is_table(content.get(key))), None)
+    ):
         content = inner
     found: dict[str, Tensor] = {}
     for name, value in content.items() if isinstance(content, Mapping) else ():

@@ -11,10 +11,12 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 
 from engine.errors import ModelError
+from engine.workspace import stamp
 
 MAX_HEADER = 32 * 2**20
 """Bytes. The largest honest headers (thousands of tensors, cover pictures inside the metadata) have a few MiB."""
@@ -103,6 +105,16 @@ def read_beginning(path: Path, read: Callable[[int], bytes], size: int) -> Heade
     metadata, tensors = _parse(path, raw)
     _check_offsets(path, tensors, size - 8 - length)
     return Header(metadata, tensors, 8 + length)
+
+
+def kept_header(path: Path) -> Header:
+    """The same, read only if it is not one of the last or the file has changed. Raises the same."""
+    return _kept(path, *stamp(path))
+
+
+@lru_cache(maxsize=16)
+def _kept(path: Path, size: int, mtime_ns: int) -> Header:
+    return read_header(path)
 
 
 def _header_length(path: Path, prefix: bytes, size: int) -> int:

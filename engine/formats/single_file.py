@@ -33,6 +33,7 @@ SCHEDULE = "scheduler"
 _UNUSED = re.compile(
     r"(text_model\.)?embeddings\.position_ids|(.*\.)?(text_projection|logit_scale)(\.weight)?|loss\..*|.*model_ema.*"
     r"|attn_mask|transformer\.resblocks\.23\..*"  # the block of OpenCLIP-H that Stable Diffusion 2.x does not use
+    r"|(shared|encoder\.embed_tokens)\.weight"  # two names of T5's embedding, of which one is enough
 )
 """Tensors that checkpoints carry along and no part reads."""
 
@@ -207,12 +208,19 @@ def incomplete(path: Path, model: ModelFormat, missing: Iterable[str]) -> ModelE
     """What a model lacks, and which files to put where."""
     parts = [(model.parts[name], "vae" if name == "vae" else "text_encoders") for name in missing]
     titles = " and ".join(part.title for part, _ in parts)
-    files = ", ".join(f"models/{folder}/{part.file}" for part, folder in parts if part.file)
+    files = ", ".join(f"models/{folder}/{part.file}" for part, folder in parts)
     return ModelError(
         "model.incomplete", f"{path.name} lacks its {titles}.", f"A {model.title} model with all its parts was expected.",
-        f"Put the missing parts into the data folder ({files}), or download the full version of this model." if files
-        else "Download the full version of this model.",
-        path=path, missing=titles, files=files,
+        f"Put the missing parts into the data folder ({files}), or download the full version of this model.",
+        path=path.name, missing=titles, files=files,
+    )  # fmt: skip
+
+
+def no_denoiser(path: Path, model: ModelFormat) -> ModelError:
+    title = model.parts[model.denoiser].title
+    return ModelError(
+        "model.no_denoiser", f"{path.name} lacks its {title}, which draws.", f"A {model.title} model was expected.",
+        "Download the full version of this model.", path=path.name, missing=title,
     )  # fmt: skip
 
 

@@ -45,4 +45,5 @@ def index_name(stem: str, variant: str) -> str:
 
 def best_variant(names: Iterable[str]) -> str | None:
     """The variant to read or to bring; None where no set is complete."""
-    return next((variant for variant in PREFERRED if variant in weight_sets(names)), None)
+    sets = weight_sets(names)
+    return next((variant for variant in PREFERRED if variant in sets), None)

@@ -19,8 +19,10 @@ from engine.adapters.network import Network
 from engine.config.generate import GenerateConfig
 from engine.device import device_profile, pick_device, pick_dtype
 from engine.errors import EngineError, ModelError, PromptError
+from engine.families import ready_model
 from engine.families.base import Family
 from engine.families.shelf import ModelShelf
+from engine.file_notes import FileNotes
 from engine.fitting import check_config
 from engine.formats.adapter_file import read_adapter
 from engine.formats.hashes import adapter_hash, model_hashes
@@ -28,8 +30,8 @@ from engine.formats.infotext import png_bytes, write_infotext
 from engine.generation.pipeline import Progress, make_pictures, picture_size, to_image, with_habits
 from engine.generation.prompt import AdapterTag, find_adapter, find_problems, parse_tags, strip_comments
 from engine.generation.samplers import infotext_names
-from engine.library import adapter_names, find_model
-from engine.model_facts import denoiser_parameters, model_facts
+from engine.library import adapter_names
+from engine.model_facts import denoiser_parameters, note_hashes
 from engine.workspace import Workspace, atomic_write
 
 NETWORKS_KEPT = 16
@@ -73,11 +75,12 @@ class Studio:
         device = pick_device()
         check_config(device_profile(device), config)
         facts = ready_model(config.choice, self.workspace)
-        dtype = pick_dtype(device, parameters=denoiser_parameters(facts))
+        dtype = pick_dtype(device, config.precision, denoiser_parameters(facts))
         wanted = facts, device, dtype, config.quantization, config.streamed_blocks
         if not self.shelf.holds(*wanted):
             self.release()
         model = self.shelf.take(*wanted)
+        note_hashes(facts, FileNotes(self.workspace.cache))
         if model is not self._model:
             self._model = model
             # Into weights of a few bits, or that are read from main memory at every step, nothing can be merged.
@@ -206,7 +209,7 @@ def recipe(config: GenerateConfig, model: Family, prompt: str, seed: int, hashes
         hashes: of the adapters in force, `name: hash, ...`.
     """
     width, height = picture_size(config, model)
-    location = model.facts.location
+    location, vae = model.facts.location, model.facts.other_vae
     sampler, schedule = infotext_names(config.sampler)
     return write_infotext(prompt, strip_comments(config.negative_prompt).strip(), {
         "Steps": config.steps,
@@ -218,6 +221,8 @@ def recipe(config: GenerateConfig, model: Family, prompt: str, seed: int, hashes
         "Size": f"{width}x{height}",
         "Model hash": model_hashes(location).short if isinstance(location, Path) else None,
         "Model": model.facts.name,
+        "VAE hash": model_hashes(vae).short if vae else None,
+        "VAE": vae.name if vae else None,
         "Clip skip": config.clip_skip if config.clip_skip > 1 else None,
         "RNG": "CPU",
         "Lora hashes": hashes or None,

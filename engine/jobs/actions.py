@@ -11,17 +11,18 @@ from pathlib import Path
 from engine.config.downloads import DownloadConfig
 from engine.config.generate import GenerateConfig
 from engine.config.tools import ToolConfig
-from engine.config.train import TrainConfig
+from engine.config.train import ModelOptions, TrainConfig
 from engine.downloads.sites import sites_of
 from engine.downloads.source import parse_source
 from engine.errors import JobError
+from engine.fitting import check_config, read_profile
 from engine.jobs import run_folder
 from engine.jobs.generating import ResultPicture, pictures_of
 from engine.jobs.job import DOWNLOADS, LIVE, Job, lane_of
 from engine.jobs.process import lives
 from engine.jobs.store import name_taken, new_id, open_store
 from engine.jobs.supervisor import wake
-from engine.library import find_model
+from engine.library import choose, find_model
 from engine.preflight import preflight
 from engine.tools.plan import Plan, changes_its_file, default_name, plan
 from engine.workspace import Workspace, check_name
@@ -44,7 +45,7 @@ def start_training(config: TrainConfig, workspace: Workspace, press_id: str | No
         raise name_taken(config.output.name, free_name(config.output.name, workspace))
     preflight(config, workspace)
     config.dataset.folder = _dataset_anywhere(config.dataset.folder, workspace)
-    config.model.path = _model_anywhere(config.model.path, workspace)
+    _name_model(config.model, "path", workspace)
     id = new_id()
     folder = run_folder.create(workspace, id, config)
     try:
@@ -62,11 +63,14 @@ def start_generation(config: GenerateConfig, workspace: Workspace, press_id: str
     """Queue pictures. The same `press_id` gives the same job.
 
     Raises:
-        EngineError: the model is not there; `run.not_live` when the run whose adapter is asked for is not training.
+        EngineError: the model is not there; `device.unsupported`; `run.not_live` when the run whose adapter is asked for is not
+            training.
     """
     store = open_store(workspace.database)
     config = config.model_copy(deep=True)
-    config.model = _model_anywhere(config.model, workspace)
+    check_config(read_profile(workspace.root / "config"), config)
+    choose(config.choice, workspace)
+    _name_model(config, "model", workspace)
     if config.live_run and store.get(config.live_run).state != "running":
         raise JobError(
             "run.not_live", "The run is not training now.", todo="Use its finished LoRA in the prompt: <lora:name:1>.",
@@ -209,8 +213,20 @@ def _dataset_anywhere(typed: str, workspace: Workspace) -> str:
     return str(found) if found == here.resolve() else typed.strip()
 
 
+def _name_model(config: ModelOptions | GenerateConfig, field: str, workspace: Workspace) -> None:
+    """The same for the base model and its parts."""
+    setattr(config, field, _model_anywhere(getattr(config, field), workspace))
+    config.vae = _absolute(config.vae)
+    config.text_encoders = [_absolute(name) for name in config.text_encoders]
+
+
 def _model_anywhere(typed: str, workspace: Workspace) -> str:
-    """The same for the base model."""
     here = Path(typed.strip()).expanduser()
     found = find_model(typed, workspace)
     return str(found) if isinstance(found, Path) and found == here.resolve() else typed.strip()
+
+
+def _absolute(typed: str) -> str:
+    """A path that leads to a file from here; any other name as it is."""
+    here = Path(typed.strip()).expanduser()
+    return str(here.resolve()) if typed.strip() and here.is_file() else typed.strip()

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
+from engine.config.choices import ModelChoice
 from engine.config.downloads import DownloadConfig
 from engine.config.generate import GenerateConfig
 from engine.config.tools import ToolConfig
@@ -44,7 +45,7 @@ class Trainer(PictureMaker, Protocol):
     """A run as a generator; between two of its events it makes pictures with the adapter as it is."""
 
     @property
-    def model_path(self) -> str: ...
+    def choice(self) -> ModelChoice: ...
 
     def run(self) -> Iterator[Event]: ...
 
@@ -61,18 +62,19 @@ class Runners(TypedDict):
 
 
 def warm_up(workspace: Workspace) -> None:
-    """Import what the first job will need, keep its libraries from writing into logs, and tell the page of the device."""
+    """Tell the page of the device, import what the first job will need, and keep its libraries from writing into logs."""
+    from engine.device import device_profile, pick_device
+
+    write_profile(device_profile(pick_device()), workspace.root / "config")
     import diffusers
     import transformers
 
     import engine.generation.studio
     import engine.training.trainer  # noqa: F401
-    from engine.device import device_profile, pick_device
 
     for library in (diffusers, transformers):
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()
-    write_profile(device_profile(pick_device()), workspace.root / "config")
 
 
 @cache

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 
+from engine.config.choices import ModelChoice
 from engine.errors import EngineError, JobError
 from engine.jobs import run_folder
 from engine.jobs.desk import Desk, ProgressNote, as_engine_error, disk_is_full, trace
@@ -15,7 +16,7 @@ from engine.jobs.generating import make_pictures
 from engine.jobs.job import Job
 from engine.jobs.runners import Trainer
 from engine.jobs.tooling import use_tool
-from engine.library import find_model
+from engine.library import choose
 from engine.training.events import Done, Started, Stopped
 
 
@@ -96,11 +97,14 @@ def serve_one(desk: Desk, run: Job, trainer: Trainer, elsewhere: set[str]) -> No
 
 
 def _same_base(desk: Desk, job: Job, run: Job, trainer: Trainer) -> bool:
-    live_run, model = job.config.get("live_run"), job.config.get("model", "")
-    if live_run or model == trainer.model_path:
+    told = job.config
+    live_run = told.get("live_run")
+    choice = ModelChoice(told.get("model", ""), told.get("vae", ""), tuple(told.get("text_encoders", ())))
+    if live_run or choice == trainer.choice:
         return live_run in ("", run.id)
     try:
-        return find_model(model, desk.workspace) == find_model(trainer.model_path, desk.workspace)
+        wanted, here = choose(choice, desk.workspace), choose(trainer.choice, desk.workspace)
+        return bool(wanted.family) and wanted == here
     except EngineError:
         return False
 

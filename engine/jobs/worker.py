@@ -20,6 +20,7 @@ from engine.errors import EngineError, JobError
 from engine.jobs.desk import Desk
 from engine.jobs.downloading import fetch_files
 from engine.jobs.generating import make_pictures
+from engine.jobs.idle import Hasher
 from engine.jobs.job import DOWNLOADS, Job, Kind
 from engine.jobs.lock import FileLock
 from engine.jobs.mailbox import Mailbox, obey_signals
@@ -56,6 +57,7 @@ class Worker:
         usual = IDLE_SECONDS if self.computes else LANE_SECONDS
         self.idle_seconds = usual if idle_seconds is None else idle_seconds
         self._studio: Studio | None = None
+        self._hasher = Hasher(desk.workspace)
         self._used = time.monotonic()
 
     def run(self) -> None:
@@ -75,7 +77,8 @@ class Worker:
                 self.release()
                 self.desk.runners["let_go"]()
                 self._used = time.monotonic()
-            self.desk.mailbox.wait(LOOK_SECONDS)
+            busy = self.computes and self._hasher.go_on()
+            self.desk.mailbox.wait(0 if busy else LOOK_SECONDS)
 
     def claim(self) -> Job | None:
         """The next job, by the order of kinds and then by age."""

@@ -14,9 +14,8 @@ class Activations:
 
     Attributes:
         kept: at the end of the forward pass, by the kind of operation that needs it.
-        peak: the most at any block of the backward pass: what the blocks up to it have kept, what is remade of its own, the
-            gradients that its largest operation gives and is given, with what they are gradients of; and the adapters'
-            gradients of the blocks behind it.
+        peak: the most at any block of the backward pass: what the blocks before it have kept, what it holds itself, kept or remade,
+            and the adapters' gradients of the blocks behind it.
     """
 
     kept: dict[str, int]
@@ -31,13 +30,15 @@ def activations(sketch: Sketch, gradients: int = 0) -> Activations:
     """
     kept: Counter[str] = Counter()
     seen: set[int] = set()
-    peak, learnt, whole = 0, sum(block.learnt for block in sketch.blocks), 0
+    learnt = total = sum(block.learnt for block in sketch.blocks)
+    peak = 0
     for block in sketch.blocks:
+        before = kept.total()
         for memory, kind in block.kept.items():
             if id(memory) not in seen:
                 seen.add(id(memory))
                 kept[kind] += memory.size
-        here = sum(block.remade.values()) + 2 * block.working
-        whole = gradients * learnt // (sum(each.learnt for each in sketch.blocks) or 1)
-        peak, learnt = max(peak, kept.total() + here + whole), learnt - block.learnt
+        given = kept.total() - before if block.again else 0
+        peak = max(peak, before + given + block.peak + gradients * learnt // (total or 1))
+        learnt -= block.learnt
     return Activations(dict(kept), peak)

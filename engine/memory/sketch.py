@@ -93,7 +93,9 @@ class Block:
         kept: memory that the backward pass needs -> the kind of operation that needs it first; of a block that is calculated
             again, what it is given.
         remade: the same by kind in bytes, of a block that is calculated again.
-        working: bytes that the largest of its operations with a gradient is given and gives.
+        held: bytes kept so far.
+        peak: the most that its backward pass holds: at an operation, what it and those before it keep, and the gradients of
+            what it gives and is given.
         learnt: numbers of its adapters, were they all products of thin factors.
     """
 
@@ -103,7 +105,8 @@ class Block:
     backward: int = 0
     kept: dict[Memory, str] = field(default_factory=dict)
     remade: Counter[str] = field(default_factory=Counter)
-    working: int = 0
+    held: int = 0
+    peak: int = 0
     learnt: int = 0
     weights: dict[str, Weight] = field(default_factory=dict)
 
@@ -166,10 +169,9 @@ class Sketch:
             rows: positions of what comes out, where they are not those of x.
         """
         self._weigh(path, Weight(0, x.channels * outputs * kernel**2 + outputs * bias))
-        y = self._product(path, x, rows or x.rows, outputs, x.channels * kernel**2)
         if x.learns:
             self._keep(self._cast(x, self.formats.compute), "convolution")
-        return y
+        return self._product(path, x, rows or x.rows, outputs, x.channels * kernel**2)
 
     def _product(self, path: str, x: Value, rows: int, outputs: int, inputs: int, shared: str = "") -> Value:
         adapted, flops = path in self.ranks, MULTIPLY_ADD * rows * outputs * inputs
@@ -178,7 +180,7 @@ class Sketch:
         y = self.given(rows, outputs, x.learns or adapted)
         if adapted:
             self._learn(self.ranks[path], x, y, inputs, shared)
-        self._work(x, y)
+        self._work(x, y, more=0 if x.width == self.formats.compute else x.rows * x.channels * self.formats.compute)
         return y
 
     def _learn(self, rank: int, x: Value, y: Value, inputs: int, shared: str) -> None:
@@ -190,7 +192,7 @@ class Sketch:
         self._open.forward += flops
         self._open.backward += flops + MULTIPLY_ADD * y.rows * (rank * y.channels + (thin - rank * y.channels) * x.learns)
         if not rank:  # the change, as it is made, and its gradient
-            self._open.working = max(self._open.working, 2 * FLOAT32 * thin)
+            self._work(x, y, more=2 * FLOAT32 * thin)
             return
         self._keep(Memory(self, y.rows * rank * self.formats.compute), "adapter")
         if self.formats.compute < FLOAT32:  # the factors as autocast rounds them
@@ -294,8 +296,11 @@ class Sketch:
         return copy
 
     def _keep(self, memory: Memory, kind: str) -> None:
-        self._open.kept.setdefault(memory, kind)
+        if memory not in self._open.kept:
+            self._open.kept[memory] = kind
+            self._open.held += memory.size
 
-    def _work(self, *values: Value) -> None:
+    def _work(self, *values: Value, more: int = 0) -> None:
+        """The gradients of these values, and `more` bytes beside them."""
         if any(x.learns for x in values):
-            self._open.working = max(self._open.working, sum(x.size for x in values))
+            self._open.peak = max(self._open.peak, self._open.held + sum(x.size for x in values) + more)

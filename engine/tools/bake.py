@@ -7,7 +7,6 @@ the model. The new one draws what the base draws with the adapters applied at th
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
@@ -25,12 +24,10 @@ from engine.formats.safetensors_writer import HASH
 from engine.formats.single_file import swap_halves
 from engine.tools.bench import Bench, Report, shared_metadata
 from engine.tools.checkpoint import Checkpoint
+from engine.tools.furnishing import copy_file, keep_tokenizers, model_files
 from engine.tools.layer_sum import LayerSum, Term
-from engine.tools.rewrite import keep_tokenizers, rewrite
-from engine.workspace import atomic_write, staged
-
-STALE = (".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx", ".pb")
-"""Other programs' weights in a folder: they would still be the old ones."""
+from engine.tools.rewrite import rewrite
+from engine.workspace import staged
 
 Changer = Callable[[Tensor], Tensor]
 Changers = Mapping[str, Changer]
@@ -125,7 +122,7 @@ def _change_part(place: Place, add: Changer, before: Changer | None, old: Tensor
 
 
 def _copy_folder(source: Path, bench: Bench, changed: Mapping[Path, Changers]) -> None:
-    files = [file for file in sorted(source.rglob("*")) if file.is_file() and belongs(file, source)]
+    files = model_files(source)
     total = sum(len(read_header(file).tensors) for file in files if file in changed)
     done = 0
     with staged(bench.out) as folder:
@@ -141,15 +138,3 @@ def _copy_folder(source: Path, bench: Bench, changed: Mapping[Path, Changers]) -
                 done += len(read_header(file).tensors)
             else:
                 copy_file(file, target)
-
-
-def copy_file(source: Path, target: Path) -> None:
-    with atomic_write(target) as out, source.open("rb") as stream:
-        shutil.copyfileobj(stream, out)
-
-
-def belongs(file: Path, folder: Path) -> bool:
-    """Whether a file is part of the diffusers model; a single-file checkpoint beside the folders is not."""
-    path = file.relative_to(folder)
-    hidden = any(part.startswith(".") for part in path.parts)
-    return not hidden and file.suffix not in STALE and not (len(path.parts) == 1 and file.suffix == ".safetensors")

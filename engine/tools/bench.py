@@ -46,10 +46,10 @@ class Bench:
     def adapters(self) -> list[AdapterFile]:
         return [read_adapter(path) for path, _ in self.plan.files]
 
-    def checkpoint(self, which: str = "model") -> Checkpoint | None:
-        """The base model of that field, if one was named."""
+    def checkpoint(self, which: str = "model", whole: bool = False) -> Checkpoint | None:
+        """The base model of that field, if one was named; `whole` as in `open_checkpoint`."""
         model = self.plan.models.get(which)
-        return open_checkpoint(model) if model else None
+        return open_checkpoint(model, whole) if model else None
 
     def watch(self, names: Sequence[str]) -> Iterable[str]:
         """The names one by one, with progress."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from engine.errors import ModelError
 from engine.families.base import config_of
+from engine.families.hub import download
 from engine.families.parts import build_empty
 from engine.formats.layouts.folder import FOLDER
 from engine.formats.layouts.stored import Place

@@ -59,7 +59,14 @@ def plan(config: ToolConfig, workspace: Workspace) -> Plan:
 def _adapter_files(config: ToolConfig, workspace: Workspace) -> tuple[tuple[Path, float], ...]:
     tool = config.tool
     if hasattr(tool, "files"):
-        lines = [(*weighted(line), "tool.files") for line in tool.files] or [("", 1.0, "tool.files")]
+        lines = [(*weighted(line), "tool.files") for line in tool.files]
+        if tool.kind != "bake":
+            lines = lines or [("", 1.0, "tool.files")]
+        elif not (lines or tool.converts):
+            raise ConfigError(
+                "tool.nothing_to_do", "The model would stay as it is.", "A LoRA, another layout or another number format.",
+                "Choose one of them.", field="tool.files",
+            )  # fmt: skip
     else:
         lines = [(getattr(tool, field), 1.0, f"tool.{field}") for field in ("file", "other") if hasattr(tool, field)]
     return tuple((_adapter(typed, field, workspace), weight) for typed, weight, field in lines)
@@ -158,9 +165,14 @@ def _out(config: ToolConfig, files: tuple, models: dict[str, ModelFacts], worksp
         return files[0][0]
     if kind != "bake":
         return workspace.loras / f"{check_name(name or default_name(config, files))}.safetensors"
-    location = models["model"].location
-    ending = ".safetensors" if isinstance(location, Path) and location.is_file() else ""
-    return workspace.checkpoint_folders[0] / f"{check_name(name or default_name(config, files))}{ending}"
+    return workspace.checkpoint_folders[0] / f"{check_name(name or default_name(config, files))}{_ending(config, models['model'])}"
+
+
+def _ending(config: ToolConfig, model: ModelFacts) -> str:
+    """Of the name of a new base model. A model of Hugging Face is a folder."""
+    layout = getattr(config.tool, "layout", "same")
+    one_file = isinstance(model.location, Path) and model.location.is_file() if layout == "same" else layout == "single_file"
+    return ".safetensors" if one_file else ""
 
 
 def changes_its_file(config: ToolConfig) -> bool:
@@ -170,5 +182,5 @@ def changes_its_file(config: ToolConfig) -> bool:
 
 def default_name(config: ToolConfig, files: tuple[tuple[Path, float], ...]) -> str:
     """A name that says what was done to what: `mascot-resize`."""
-    first = files[0][0].stem if files else Path(getattr(config.tool, "tuned", "")).stem
-    return f"{first}-{config.tool.kind}"
+    model = getattr(config.tool, "tuned", "") or getattr(config.tool, "model", "")
+    return f"{files[0][0].stem if files else Path(model).stem}-{config.tool.kind}"

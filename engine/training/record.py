@@ -37,18 +37,21 @@ def metadata(
         head_ranks: module -> rank of each attention head, where they have their own.
     """
     training, dataset, adapter = config.training, config.dataset, config.adapter
-    plan, location = ahead.plan, ahead.model.location
-    hashes = model_hashes(model.facts.location)
+    plan, location, vae = ahead.plan, ahead.model.location, model.facts.other_vae
+    hashes, vae_hashes = model_hashes(model.facts.location), model_hashes(vae) if vae else None
     network = network_facts(adapter, tensors)
     folders = {_folder_name(concept, ahead): concept for concept in ahead.dataset.concepts}
     facts = RunFacts(
         name=name,
-        base_name=location.name if isinstance(location, Path) and not ahead.model.practice else ahead.model.name,
+        base_name=location.name if isinstance(location, Path) and location.is_file() else ahead.model.name,
         base_version=model.variant.base_version,
         architecture=f"{model.variant.architecture}/lora",
         v2=model.facts.family == "sd2",
         base_hash=hashes.old,
         base_sha256=hashes.sha256,
+        vae_name=vae.name if vae else None,
+        vae_hash=vae_hashes.old if vae_hashes else None,
+        vae_sha256=vae_hashes.sha256 if vae_hashes else None,
         prediction_type=PREDICTION_NAMES[model.prediction],
         **network | {"network_args": network["network_args"] | _lora_plus(training)},
         session_id=session,
@@ -101,6 +104,8 @@ def settings(config: TrainConfig) -> dict[str, Any]:
     told = config.model_dump(mode="json", exclude={"samples": True, "output": {"name"}})
     for section, field in (("model", "path"), ("dataset", "folder"), ("adapter", "start_from")):
         told[section][field] = last_part(told[section][field])
+    told["model"]["vae"] = last_part(told["model"]["vae"])
+    told["model"]["text_encoders"] = [last_part(name) for name in told["model"]["text_encoders"]]
     return told
 
 

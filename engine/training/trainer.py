@@ -18,21 +18,24 @@ import torch
 
 from engine.adapters.ard_lora import head_ranks
 from engine.adapters.network import Network
+from engine.config.choices import ModelChoice
 from engine.config.generate import GenerateConfig
 from engine.config.train import TrainConfig
 from engine.device import device_profile, pick_device, pick_dtype, set_deterministic
 from engine.errors import ConfigError, EngineError
+from engine.families import ready_model
 from engine.families.base import Family
 from engine.families.checkpointing import checkpointing
 from engine.families.shelf import ModelShelf
+from engine.file_notes import FileNotes
 from engine.fitting import check_config
 from engine.formats.adapter_file import read_adapter
 from engine.formats.adapter_writer import write_adapter
 from engine.formats.hashes import model_hashes
 from engine.generation.pipeline import picture_size
 from engine.generation.studio import Picture, render
-from engine.library import find_model
-from engine.model_facts import denoiser_parameters
+from engine.library import choose
+from engine.model_facts import denoiser_parameters, note_hashes
 from engine.preflight import preflight, start_file
 from engine.training.batches import TrainingData
 from engine.training.events import Checkpoint, Done, Event, Phase, Resumed, Sample, Started, Step, Stopped, Warned
@@ -69,9 +72,9 @@ class Trainer:
         self._networks: dict = {}
 
     @property
-    def model_path(self) -> str:
+    def choice(self) -> ModelChoice:
         """The base model as the config names it."""
-        return self.config.model.path
+        return self.config.model.choice
 
     @property
     def step(self) -> int:
@@ -89,6 +92,9 @@ class Trainer:
             EngineError: the run cannot start or cannot go on. The steps done are saved.
         """
         began = time.monotonic()
+        if not choose(self.choice, self.workspace).family:
+            yield Phase("loading")  # only when its files can be read it is known what there is to do
+            ready_model(self.choice, self.workspace)
         yield Phase("scanning")
         self.ahead = preflight(self.config, self.workspace)
         yield Phase("loading")
@@ -132,8 +138,10 @@ class Trainer:
         set_deterministic(training.deterministic and device.type == "cuda")
         size = denoiser_parameters(self.ahead.model)
         self.precision = pick_dtype(device, training.precision, size)
-        location, dtype = find_model(base.path, self.workspace), pick_dtype(device, base.precision, size)
-        self.model: Family = self.shelf.take(location, device, dtype, base.quantization, base.streamed_blocks)
+        dtype = pick_dtype(device, base.precision, size)
+        facts = self.ahead.model if self.ahead.model.family else ready_model(self.choice, self.workspace)
+        self.model: Family = self.shelf.take(facts, device, dtype, base.quantization, base.streamed_blocks)
+        note_hashes(facts, FileNotes(self.workspace.cache))
         self._check_sample_size()
         family, components = self.model.facts.family, self.model.components
         self.network = Network.create(family, components, self.model.targets(adapter), training.seed)
@@ -287,7 +295,7 @@ class Trainer:
         samples, side = self.config.samples, self.ahead.plan.resolution
         side -= side % self.model.size_step
         return GenerateConfig(
-            model=self.model_path, prompt=prompt, negative_prompt=samples.negative_prompt, sampler=samples.sampler,
+            model=self.choice.model, prompt=prompt, negative_prompt=samples.negative_prompt, sampler=samples.sampler,
             steps=samples.steps, guidance_scale=samples.guidance_scale, seed=samples.seed, clip_skip=self.config.training.clip_skip,
             width=samples.width or side, height=samples.height or side, attention=self.config.model.attention,
         )  # fmt: skip

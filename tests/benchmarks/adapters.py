@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from engine.adapters.network import Network
 from engine.config.adapter import OPTIONS, LayerOptions
 from engine.config.targets import Layer, Target, choose
-from engine.families.sd_layers import unet_layers
+from engine.families.base import adaptable_layers
 from engine.formats.adapter_file import read_adapter
 from engine.formats.adapter_writer import write_adapter
 from tests.benchmarks.report import Row, timed
@@ -196,7 +196,7 @@ def injection(rounds: int) -> list[Row]:
     """Adapters for a U-Net of SD1.5's size, on a base without memory: only its shapes matter."""
     with torch.device("meta"):
         unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
-    layers = {"unet": unet_layers(unet)}
+    layers = adaptable_layers("sd1", {"unet": unet})
 
     def inject(options: LayerOptions) -> None:
         network = Network.create("sd1", {"unet": unet}, choose(layers, options), seed=0)

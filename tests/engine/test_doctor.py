@@ -92,7 +92,7 @@ def test_folder_that_refuses_files_is_named() -> None:
 
 def test_broken_torch_is_one_line_of_the_table(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise OSError('libgomp.so.1: cannot open shared object file')")
-    code = "from engine.doctor import *; print(table([check_torch(), check_device()]))"
+    code = "from engine.doctor import *; print(table([check_torch(), check_device(Path())]))"
     told = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]\n{code}"],
         capture_output=True,

@@ -148,14 +148,14 @@ def test_models_with_the_starter_first_and_broken_ones_with_their_problem(
     put(checkpoints / "a-lora.safetensors", lora())
     put(checkpoints / "sub" / "cut.safetensors", lora()[:-1])
     partly = json.dumps({"model.diffusion_model.x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
-    put(tmp_path / "ckpt" / "unet-only.safetensors", len(partly).to_bytes(8, "little") + partly + b"\0" * 4)
+    put(tmp_path / "ckpt" / "strange.safetensors", len(partly).to_bytes(8, "little") + partly + b"\0" * 4)
     put(tmp_path / "ckpt" / "half" / "model_index.json", b"{}")
     cards = models(workspace)
     assert cards[0].name == STARTER and cards[0].family == "sd1" and cards[0].problem is None
     found = {card.name: card.problem.code if card.problem else card.family for card in cards[1:]}
     assert found == {
         "tiny": "sd1", "a-lora.safetensors": "model.is_adapter", "sub/cut.safetensors": "file.truncated",
-        "unet-only.safetensors": "model.incomplete", "half": "model.bad_folder",
+        "strange.safetensors": "model.unknown_family", "half": "model.bad_folder",
     }  # fmt: skip
     assert all(card.problem.values["field"] == "model.path" for card in cards if card.problem)
 

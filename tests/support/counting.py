@@ -34,7 +34,7 @@ class CountingStudio:
     def generate(self, config: GenerateConfig, out: Path, on_progress: Progress | None = None) -> list[ResultPicture]:
         if "crash" in config.prompt:
             raise ValueError("no such colour")
-        steps = 1000 if "slow" in config.prompt else config.steps
+        steps = 1000 if "slow" in config.prompt else config.steps or 3
         for step in range(steps):
             time.sleep(0.02 if "slow" in config.prompt else 0)
             if on_progress:
@@ -54,7 +54,7 @@ class CountingTrainer(CountingStudio):
     def __init__(self, config: TrainConfig, folder: Path, workspace: Workspace) -> None:
         super().__init__(workspace)
         self.config, self.folder, self.stopping = config, folder, False
-        self.model_path = config.model.path
+        self.choice = config.model.choice
 
     def stop(self) -> None:
         self.stopping = True

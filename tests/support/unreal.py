@@ -84,8 +84,8 @@ class Watch(TorchDispatchMode):
                 self._known[tensor.untyped_storage()._cdata] = tensor
 
 
-def kept(run: Callable[[], Tensor], *frozen: nn.Module) -> tuple[int, Tensor]:
-    """Bytes that autograd keeps of a forward pass beside the weights of `frozen`, and what came out."""
+def kept(run: Callable[[], Tensor], *frozen: nn.Module) -> int:
+    """Bytes that autograd keeps of a forward pass beside the weights of `frozen`."""
     ours = {tensor.untyped_storage()._cdata for module in frozen for tensor in (*module.parameters(), *module.buffers())}
     storages: dict[int, Tensor] = {}
 
@@ -96,8 +96,8 @@ def kept(run: Callable[[], Tensor], *frozen: nn.Module) -> tuple[int, Tensor]:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        out = run()
-    return sum(tensor.untyped_storage().nbytes() for tensor in storages.values()), out
+        run()
+    return sum(tensor.untyped_storage().nbytes() for tensor in storages.values())
 
 
 @contextmanager

@@ -94,7 +94,7 @@ def test_a_wrong_value_is_told_at_its_field(train: Form[TrainConfig], code: str,
     assert checked.config is None
     assert list(checked.problems) == [key]
     assert expected in checked.problems[key]
-    updates = dict(zip(train.keys, train.mark(checked.problems, []), strict=True))
+    updates = dict(zip(train.keys, train.mark(checked.problems, [], code), strict=True))
     assert updates[key]["elem_classes"] == [INVALID]
     assert expected in updates[key]["info"]
     assert [name for name, update in updates.items() if "info" in update] == [key]
@@ -110,7 +110,7 @@ def test_a_contradiction_is_told_at_all_its_fields(train: Form[TrainConfig]) -> 
 
 
 def test_help_comes_back_when_a_problem_is_gone(train: Form[TrainConfig]) -> None:
-    updates = dict(zip(train.keys, train.mark({}, ["training.seed"]), strict=True))
+    updates = dict(zip(train.keys, train.mark({}, ["training.seed"], "en"), strict=True))
     assert updates["training.seed"]["elem_classes"] == []
     assert updates["training.seed"]["info"].key == "training.seed.help"
     assert "info" not in updates["training.epochs"]

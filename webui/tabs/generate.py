@@ -23,7 +23,7 @@ from webui.context import Context, reported
 from webui.forms import PRESS, Form
 from webui.i18n import label, t
 from webui.widgets.adapter_cards import insertable
-from webui.widgets.chosen_model import chosen_model, own_settings, samplers
+from webui.widgets.chosen_model import chosen_model, own_settings, samplers, vae_choices
 from webui.widgets.html import text
 from webui.widgets.notices import empty, plain_problem, problem
 from webui.widgets.picture_report import report_html
@@ -33,7 +33,7 @@ from webui.widgets.words import duration
 
 SECONDS = 0.25
 """Between two looks at a picture job."""
-TERSE = ("model", "prompt", "negative_prompt", "sampler", "steps", "guidance_scale", "batch_size")
+TERSE = ("model", "prompt", "negative_prompt", "sampler", "steps", "guidance_scale", "distilled_guidance", "batch_size")
 """Fields that everybody knows; their help would only be noise."""
 UNENDED = ("queued", "running", "pausing")
 
@@ -59,7 +59,9 @@ class _Builder:
     def __init__(self, context: Context) -> None:
         self.context, self.workspace = context, context.workspace
         self.jobs: JobStore = context.jobs
-        self.form = Form("generate", GenerateConfig, "generate.", omit=("live_run",), terse=TERSE, traits=self._traits)
+        self.form = Form(
+            "generate", GenerateConfig, "generate.", omit=("live_run",), terse=TERSE, traits=self._traits, device=context.device
+        )
         self.own = own_settings(chosen_model(library.STARTER, self.workspace))
 
     # ---- layout ----
@@ -102,22 +104,28 @@ class _Builder:
                 self.stop = gr.Button(label("gen.stop"), size="lg", elem_id="generate-stop", scale=1, visible=False, min_width=90)
 
     def _settings_card(self) -> None:
-        place = self.form.place
+        place, able = self.form.place, samplers(chosen_model(library.STARTER, self.workspace))
         with gr.Column(elem_classes=["card"]):
             with gr.Row():
-                place("sampler", min_width=180, choices=samplers(chosen_model(library.STARTER, self.workspace)), value=self.own["sampler"])
+                place("sampler", min_width=180, choices=able, value=self.own["sampler"])
                 place("steps", min_width=180, value=self.own["steps"])
             with gr.Row():
                 place("guidance_scale", min_width=180, maximum=20, value=self.own["guidance_scale"])
-                place("distilled_guidance", min_width=180, maximum=10)
-                place("batch_size", min_width=120)
+                place("batch_size", min_width=180)
+            place("distilled_guidance", maximum=10)
             with gr.Row(elem_classes=["seed"]):
                 place("seed", min_width=160, scale=4)
                 self.dice = gr.Button(label("gen.dice"), elem_id="generate-dice", scale=0, min_width=90, elem_classes=["tool"])
                 self.reuse = gr.Button(label("gen.reuse"), elem_id="generate-reuse", scale=0, min_width=90, elem_classes=["tool"])
-            with gr.Accordion(label("gen.advanced"), open=False, elem_id="generate-advanced"), gr.Row(elem_classes=["fields"]):
-                for key in ("width", "height", "clip_skip"):
-                    place(key)
+            with gr.Accordion(label("gen.advanced"), open=False, elem_id="generate-advanced"):
+                with gr.Row(elem_classes=["fields"]):
+                    for key in ("width", "height", "clip_skip"):
+                        place(key)
+                with (
+                    gr.Accordion(label("form.expert"), open=False, elem_id="generate-expert"),
+                    gr.Row(elem_classes=["fields"]),
+                ):
+                    self.form.place_level("", "expert")
 
     def _result_card(self) -> None:
         with gr.Column(elem_classes=["card", "results"]):
@@ -167,17 +175,20 @@ class _Builder:
         form.components["model"].change(
             self._follow, [form.components["model"], self.followed, *followers], [self.followed, *followers], queue=False, **quiet
         ).then(form.seen, form.inputs, form.inputs, queue=False, **quiet)
-        self._load_outputs = [form.components["model"], self.cards_seen, self.cards, self.live, self.live_run, *shown]
+        self._load_outputs = [
+            form.components["model"], form.components["vae"], *form.fitted, self.cards_seen, self.cards, self.live, self.live_run, *shown,
+        ]  # fmt: skip
 
     # ---- what happens ----
 
     def _load(self, request: gr.Request) -> list[Any]:
         """The page opens: models, adapters, and the last pictures."""
         language = self.context.language(request)
-        models = gr.update(choices=[card.name for card in library.models(self.workspace)])
+        models = gr.update(choices=[library.STARTER, *library.model_names(self.workspace)])
         last = next(iter(self.jobs.list(limit=1, kinds=("generate",))), None)
         shown = self._show(last, language) if last else self._nothing(language)
-        return [models, *self._refresh(request, {}, "starter", ""), *shown]
+        vaes = gr.update(choices=vae_choices(self.workspace))
+        return [models, vaes, *self.form.fit(language), *self._refresh(request, {}, "starter", ""), *shown]
 
     def _refresh(self, request: gr.Request, seen: dict[str, str], model: str, live_run: str) -> list[Any]:
         """The adapters there are now, and the run at work; what has not changed is left alone."""
@@ -246,7 +257,7 @@ class _Builder:
         else:
             first = problem(errors[0], language) if errors else plain_problem(self.form.headline(problems, language))
             shown = [gr.skip(), gr.skip(), first, *[gr.skip()] * 5]
-        return [[key for key in problems if key], *shown, *self.form.mark(problems, marked)]
+        return [[key for key in problems if key], *shown, *self.form.mark(problems, marked, language)]
 
     def _look(self, request: gr.Request, id: str) -> list[Any]:
         language = self.context.language(request)

@@ -10,10 +10,12 @@ import gradio as gr
 from engine import library
 from engine.formats.summary import describe
 from webui.context import Context
-from webui.i18n import explain, label, t, table
+from webui.i18n import label, t
 from webui.widgets.adapter_cards import STRENGTH, gallery
 from webui.widgets.adapter_detail import detail_html
+from webui.widgets.download_box import DownloadBox
 from webui.widgets.html import tag, text
+from webui.widgets.model_list import models_html
 from webui.widgets.notices import empty, plain_problem
 from webui.widgets.tool_bench import ToolBench
 
@@ -23,6 +25,8 @@ element.addEventListener('click', (event) => {
     if (card) trigger('select', { adapter: card.dataset.adapter });
 });
 """
+LOOK_SECONDS = 0.7
+"""For reading what is new; the rest follows with the next look."""
 TO_DETAIL = "() => document.querySelector('#library-detail')?.scrollIntoView({ behavior: 'smooth', block: 'nearest' })"
 
 
@@ -47,9 +51,10 @@ class _Builder:
         self.context, self.workspace = context, context.workspace
 
     def tab(self) -> LibraryTab:
-        self.chosen = gr.State("")
+        self.chosen, self.seen = gr.State(""), gr.State("")
         with gr.Row(elem_classes=["work"], equal_height=False):
             with gr.Column(scale=5, min_width=320):
+                self.box = DownloadBox(self.context)
                 self.view = gr.HTML(elem_id="library-view", js_on_load=CHOOSE)
                 self.again = gr.Button(label("lib.refresh"), elem_id="library-refresh", size="sm")
             with gr.Column(scale=7, min_width=320):
@@ -61,8 +66,8 @@ class _Builder:
                     self.bench = ToolBench(self.context)
         self._listen()
         return LibraryTab(
-            self._refresh, [self.chosen, *self.bench.load_inputs], [self.view, *self.bench.load_outputs], self.chosen, self.try_it,
-            self._try_adapter,
+            self._enter, [self.chosen, *self.bench.load_inputs], [*self.box.load_outputs, self.view, *self.bench.load_outputs],
+            self.chosen, self.try_it, self._try_adapter,
         )  # fmt: skip
 
     def _listen(self) -> None:
@@ -73,10 +78,22 @@ class _Builder:
         self.again.click(*again, **quiet)
         self.view.select(self._choose, None, shown, **quiet).then(**scroll)
         bench.ticked.then(self._new, [bench.shown, *again[1]], again[2], **quiet)
+        self.box.ticked.then(self._arrived, [self.seen, self.box.arrived, *again[1]], [self.seen, *again[2]], **quiet)
         bench.show.click(self._show, bench.shown, shown, **quiet).then(**scroll)
 
     def _refresh(self, request: gr.Request, chosen: str, kind: str) -> list[Any]:
         return [library_html(self.context, self.context.language(request), chosen), *self.bench.load(request, kind)]
+
+    def _enter(self, request: gr.Request, chosen: str, kind: str) -> list[Any]:
+        """The tab is entered: downloads and lists."""
+        return [*self.box.load(request), *self._refresh(request, chosen, kind)]
+
+    def _arrived(self, request: gr.Request, seen: str, arrived: str, chosen: str, kind: str) -> list[Any]:
+        """The lists once a download is done. `seen` is the newest one that they hold."""
+        return [
+            arrived,
+            *(self._refresh(request, chosen, kind) if arrived != seen else [gr.skip()] * (1 + len(self.bench.load_outputs))),
+        ]
 
     def _new(self, request: gr.Request, made: str, chosen: str, kind: str) -> list[Any]:
         """The lists once a tool has written a file."""
@@ -112,7 +129,7 @@ def library_html(context: Context, language: str, chosen: str = "") -> str:
         _section("loras", loras, "", language),
         _section(
             "models",
-            _models(context, language),
+            models_html(library.models(workspace, LOOK_SECONDS), language),
             t("text.lib.models_hint", language, folder=workspace.checkpoint_folders[0]),
             language,
         ),
@@ -129,20 +146,6 @@ def library_html(context: Context, language: str, chosen: str = "") -> str:
 def _section(name: str, body: str, hint: str, language: str) -> str:
     below = text("p", hint, class_="hint") if hint else ""
     return tag("section", text("h3", t(f"text.lib.{name}", language)) + body + below, class_="library")
-
-
-def _models(context: Context, language: str) -> str:
-    items = ""
-    for card in library.models(context.workspace):
-        family = table(language).get(f"text.family.{card.family}", card.family)
-        note = (
-            text("span", explain(card.problem, language).text, class_="bad")
-            if card.problem
-            else text("span", family, class_="badge")
-        )
-        shipped = text("span", t("text.lib.practice", language), class_="badge") if card.name == library.STARTER else ""
-        items += tag("li", text("strong", card.name) + note + shipped)
-    return tag("ul", items, class_="plain")
 
 
 def _datasets(context: Context, language: str) -> str:

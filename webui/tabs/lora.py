@@ -22,7 +22,7 @@ from webui import presets
 from webui.context import Context, reported
 from webui.forms import PRESS, Checked, Form
 from webui.i18n import label, t, table
-from webui.widgets.chosen_model import AUTOMATIC, chosen_model, samplers
+from webui.widgets.chosen_model import AUTOMATIC, chosen_model, samplers, vae_choices
 from webui.widgets.html import text
 from webui.widgets.notices import notices, plain_problem, problem
 from webui.widgets.plan import plan_html, strip_html
@@ -53,7 +53,7 @@ def build(context: Context, reader: RunReader) -> LoraTab:
 class _Builder:
     def __init__(self, context: Context, reader: RunReader) -> None:
         self.context, self.workspace = context, context.workspace
-        self.form = Form("train", TrainConfig, traits=self._traits)
+        self.form = Form("train", TrainConfig, traits=self._traits, device=context.device)
         self.panel: RunPanel
         self.reader = reader
 
@@ -75,7 +75,7 @@ class _Builder:
                 self.trouble = gr.HTML(elem_id="train-trouble", visible=False)
                 self.start = gr.Button(label("form.start"), variant="primary", size="lg", elem_id="train-start")
         self._listen()
-        return LoraTab(self.panel, self._load, [self.form.components["adapter.kind"]], self._load_outputs)
+        return LoraTab(self.panel, self._load, [self.form.components["adapter.kind"], self.marked], self._load_outputs)
 
     def _practice_card(self) -> None:
         with gr.Column(visible=False, elem_id="practice-card", elem_classes=["card", "welcome"]) as self.card:
@@ -149,12 +149,13 @@ class _Builder:
             self._start_practice, [self.press, self.marked], [*started, self.preset], js=PRESS, concurrency_limit=None, **quiet
         )
         self._load_outputs = [
-            self.card, form.components["model.path"], form.components["dataset.folder"], self.plan, self.about, *panel.outputs,
+            self.card, *(form.components[key] for key in ("model.path", "model.vae", "dataset.folder")), self.plan, self.about, *form.fitted,
+            *panel.outputs,
         ]  # fmt: skip
 
     # ---- what happens ----
 
-    def _load(self, request: gr.Request, algorithm: str) -> list[Any]:
+    def _load(self, request: gr.Request, algorithm: str, marked: list[str]) -> list[Any]:
         """The page opens: what there is to choose from, and the run at work if there is one."""
         language = self.context.language(request)
         runs = self.context.jobs.list(limit=1, kinds=("train",))
@@ -164,10 +165,12 @@ class _Builder:
         )[0]
         return [
             gr.update(visible=not runs),
-            gr.update(choices=[card.name for card in library.models(self.workspace)]),
+            gr.update(choices=[library.STARTER, *library.model_names(self.workspace)]),
+            gr.update(choices=vae_choices(self.workspace)),
             gr.update(choices=library.datasets(self.workspace)),
             self._plan_or_hint(None, "", language),
             self._about(request, algorithm),
+            *self.form.fit(language, marked),
             *self.panel.render(shown.id if shown else "", {}, language),
         ]
 
@@ -187,7 +190,7 @@ class _Builder:
         if found:
             strip = gr.update(value=strip_html(found.dataset, self.workspace, language), visible=True)
         over = gr.update(visible=False)  # what Start complained about may be put right by now
-        return [plan, strip, over, [key for key in problems if key], *self.form.mark(problems, marked)]
+        return [plan, strip, over, [key for key in problems if key], *self.form.mark(problems, marked, language)]
 
     def _try(self, checked: Checked[TrainConfig], language: str) -> tuple[Preflight | None, Problems, Problems]:
         """(the plan, what is not filled in yet, what is wrong), the last two by field."""
@@ -213,7 +216,7 @@ class _Builder:
     def _field_errors(self, config: TrainConfig, name: str) -> list[EngineError]:
         """Name, model and pictures looked at one by one, so that one that is wrong does not hide another."""
         looks: list[tuple[str, Callable[[], Any]]] = [
-            ("model.path", lambda: library.model_facts(library.find_model(config.model.path, self.workspace))),
+            ("model.path", lambda: library.choose(config.model.choice, self.workspace)),
             ("dataset.folder", lambda: scan_dataset(config, self.workspace)),
             ("output.name", lambda: name and check_name(name)),
         ]
@@ -312,7 +315,7 @@ class _Builder:
             gr.update(value=trouble, visible=bool(trouble)),
             [key for key in problems if key],
             *panel,
-            *self.form.mark(problems, marked),
+            *self.form.mark(problems, marked, language),
         ]
 
 

@@ -16,8 +16,10 @@ from engine import __version__
 from engine.workspace import Workspace
 from webui.context import Context
 from webui.i18n import COOKIE, LANGUAGES, label, t
+from webui.widgets.device import device_html
 from webui.widgets.html import tag, text
 from webui.widgets.notices import plain_problem
+from webui.widgets.token_box import TokenBox
 
 ROOT = Path(__file__).parents[2]
 THEME_COOKIE = "atelier_theme"
@@ -53,6 +55,10 @@ def build(context: Context) -> SettingsTab:
         with gr.Column(scale=5, min_width=300):
             language, theme = _choices()
             with gr.Column(elem_classes=["card"]):
+                gr.Markdown(label("set.section_tokens"), elem_classes=["section"])
+                gr.Markdown(label("set.tokens_help"), elem_classes=["hint"])
+                tokens = TokenBox(context)
+            with gr.Column(elem_classes=["card"]):
                 gr.Markdown(label("set.section_start"), elem_classes=["section"])
                 start = gr.HTML(elem_id="settings-start")
         with gr.Column(scale=7, min_width=320):
@@ -61,6 +67,7 @@ def build(context: Context) -> SettingsTab:
                 folders = gr.HTML(elem_id="settings-folders")
             with gr.Column(elem_classes=["card"]):
                 gr.Markdown(label("set.section_machine"), elem_classes=["section"])
+                device = gr.HTML(elem_id="settings-device")
                 check = gr.Button(label("set.check"), elem_id="settings-check", size="md")
                 found = gr.HTML(elem_id="settings-found")
     language.input(None, language, None, js="(code) => { window.atelier.setLanguage(code); }", **quiet)
@@ -69,16 +76,19 @@ def build(context: Context) -> SettingsTab:
     def fill(request: gr.Request) -> list[str]:
         words = context.language(request)
         chosen = [request.cookies.get(COOKIE) or "auto", request.cookies.get(THEME_COOKIE) or "auto"]
-        return [*chosen, start_html(words), folders_html(context.workspace, words)]
+        shown = [start_html(words), folders_html(context.workspace, words), device_html(context.device(), words)]
+        return [*chosen, *shown, *tokens.fill(request)]
 
-    def look(request: gr.Request) -> str:
-        return check_html(context.workspace, context.language(request))
+    def look(request: gr.Request) -> list[str]:
+        """What is found, and the device as it is known by then."""
+        words = context.language(request)
+        return [check_html(context.workspace, words), device_html(context.device(), words)]
 
     def say_so(request: gr.Request) -> str:
         return text("p", t("text.set.checking", context.language(request)), class_="hint", role="status")
 
-    check.click(say_so, None, found, queue=False, **quiet).then(look, None, found, concurrency_limit=1, **quiet)
-    return SettingsTab(fill, [language, theme, start, folders])
+    check.click(say_so, None, found, queue=False, **quiet).then(look, None, [found, device], concurrency_limit=1, **quiet)
+    return SettingsTab(fill, [language, theme, start, folders, device, *tokens.fill_outputs])
 
 
 def _choices() -> tuple[gr.Radio, gr.Radio]:

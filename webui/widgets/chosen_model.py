@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.config.choices import SAMPLERS_FOR
+from engine.config.choices import SAMPLERS_FOR, ModelChoice
 from engine.errors import EngineError
-from engine.library import find_model
-from engine.model_facts import ModelFacts, model_facts
+from engine.library import choose, part_names
+from engine.model_facts import ModelFacts
 from engine.workspace import Workspace
 
 AUTOMATIC = "Automatic"
@@ -16,10 +16,15 @@ AUTOMATIC = "Automatic"
 def chosen_model(name: str, workspace: Workspace) -> ModelFacts | None:
     """Facts of a model as named in a form; None while it is none that could be loaded, or not downloaded yet."""
     try:
-        facts = model_facts(find_model(name or "", workspace))
+        facts = choose(ModelChoice(name or ""), workspace)
     except EngineError:
         return None
     return facts if facts.family else None
+
+
+def vae_choices(workspace: Workspace) -> list[str]:
+    """VAEs that may take the place of a model's own; first of all none does."""
+    return ["", *part_names(workspace.vae_folders)]
 
 
 def samplers(facts: ModelFacts | None) -> list[str]:

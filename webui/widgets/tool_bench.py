@@ -85,7 +85,7 @@ class ToolBench:
 
     def load(self, request: gr.Request, kind: str) -> list[Any]:
         """The adapters and models there are now."""
-        names, models = list(library.adapter_names(self.workspace)), [card.name for card in library.models(self.workspace)]
+        names, models = list(library.adapter_names(self.workspace)), [library.STARTER, *library.model_names(self.workspace)]
         about, add, name = self.explain(request, kind)
         return [
             about,
@@ -121,7 +121,7 @@ class ToolBench:
             trouble = problem(errors[0], language) if errors else plain_problem(self.form.headline(problems, language))
         looks = self._shown(job, language) if job else [gr.skip()] * 6
         marks = [key for key in problems if key]
-        return [gr.update(value=trouble, visible=bool(trouble)), marks, *looks, *self.form.mark(problems, marked)]
+        return [gr.update(value=trouble, visible=bool(trouble)), marks, *looks, *self.form.mark(problems, marked, language)]
 
     def _look(self, request: gr.Request, id: str) -> list[Any]:
         try:

@@ -22,7 +22,7 @@ COUNTS = (
 """Numbers of a report that stand as they are."""
 SHARES = ("error_mean", "error_max", "left_out")
 """Relative errors."""
-WORDS = ("worst", "format_before", "dtype", "needs_base")
+WORDS = ("worst", "format_before", "dtype", "needs_base", "hash")
 
 
 def tool_name(job: Job, language: str) -> str:

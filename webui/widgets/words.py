@@ -18,6 +18,8 @@ def duration(seconds: float, language: str) -> str:
 def megabytes(size: int, language: str) -> str:
     if size < 1_000_000:
         return t("text.card.size_kb", language, n=f"{size / 1e3:.0f}")
+    if size >= 1_000_000_000:
+        return t("text.card.size_gb", language, n=f"{size / 1e9:.1f}")
     return t("text.card.size_mb", language, n=f"{size / 1e6:.1f}" if size < 1e8 else f"{size / 1e6:,.0f}")
 
 

@@ -44,9 +44,19 @@ class _Qwen3(OwnKeys):
         return name.removeprefix("model.")
 
 
+class _T5(OwnKeys):
+    """The embedding, which has two names in the network, lies there once."""
+
+    def places(self, keys: Iterable[str], config: Mapping[str, Any]) -> dict[str, Place]:
+        return {key: Place("shared.weight" if key == "encoder.embed_tokens.weight" else key) for key in keys}
+
+    def find(self, stored: Iterable[str], config: Mapping[str, Any]) -> dict[str, Place]:
+        return T5.find(stored, config)
+
+
 _OWN = OwnKeys()
 FOLDER: dict[PartKind, KeyMap] = {
     "unet": _OWN, "sd3": _OWN, "flux": _OWN, "z_image": _OWN, "vae": _Vae(), "clip": ClipKeys(""),
-    "clip_projected": ClipKeys("text_model."), "t5": T5, "qwen3": _Qwen3(),
+    "clip_projected": ClipKeys("text_model."), "t5": _T5(), "qwen3": _Qwen3(),
 }  # fmt: skip
 """Kind of network -> its names in a folder."""

@@ -1,6 +1,7 @@
 """Where single files have a T5 encoder: under transformers' own names.
 
-The embedding of tokens is one tensor with two names, of which a file has either or both.
+The embedding of tokens is one tensor with two names. Published files have both, and diffusers needs both of a file; others have
+either.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ T5 = Table(
     (
         # The first two say where the embedding is written, the others where else it is found.
         Line("shared", "shared"),
-        Line("encoder.embed_tokens", "shared"),
-        Line("shared", "encoder.embed_tokens"),
         Line("encoder.embed_tokens", "encoder.embed_tokens"),
+        Line("shared", "encoder.embed_tokens"),
+        Line("encoder.embed_tokens", "shared"),
         *(Line(path, path) for path in _SAME),
     )
 )

@@ -47,7 +47,7 @@ SD2 = ModelFormat(
     parts={
         "text_encoder": Part(
             "text encoder", "clip", ("cond_stage_model.model.",), r"ln_final\.weight", OpenClip(), _text_sizes,
-            partial(sd_layers, "text_encoder"), "lora_te_text_model_",
+            partial(sd_layers, "text_encoder"), "lora_te_text_model_", file="open_clip_pytorch_model.safetensors",
         ),
         "unet": unet(sizes=sd2_unet_sizes),
         "vae": vae("vae-ft-mse-840000-ema-pruned.safetensors"),

@@ -71,7 +71,7 @@ def _single(sketch: Sketch, path: str, x: Value, time: Value, heads: int) -> Val
     """`FluxSingleTransformerBlock`: attention and feed-forward of the same input, one way out for both."""
     shift, scale, gate = modulation(sketch, f"{path}.norm", time, x.channels, 3)
     hidden = modulate(sketch, sketch.norm(f"{path}.norm.norm", x, weights=0), scale, shift)
-    inner = sketch.activation(sketch.linear(f"{path}.proj_mlp", hidden, 4 * x.channels))
+    inner = sketch.activation(sketch.linear(f"{path}.proj_mlp", hidden, 4 * x.channels, shared=f"{path}.attn/to_q"))
     made = _projections(sketch, f"{path}.attn", ("to_q", "to_k", "to_v"), ("norm_q", "norm_k"), hidden, heads)
     mixed = sketch.join_channels(_attend(sketch, made, heads), inner)
     return sketch.add(x, sketch.multiply(sketch.linear(f"{path}.proj_out", mixed, x.channels), gate))

@@ -95,9 +95,9 @@ def test_a_checkpoint_with_a_part_of_a_part_missing(single: Path, tmp_path: Path
     assert caught.value.code == "model.bad_shape" and caught.value.values["field"] == "model.path"
 
 
-def test_a_pickled_checkpoint_is_never_opened(tmp_path: Path) -> None:
+def test_a_pickle_is_not_read_as_a_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "x.ckpt").write_bytes(b"PK\x03\x04")
-    assert refused(tmp_path / "x.ckpt").code == "model.not_safetensors"
+    assert refused(tmp_path / "x.ckpt").code == "file.not_safetensors"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import huggingface_hub.constants
 import pytest
 import torch
 
-from engine.errors import ModelError
+from engine.errors import DownloadError, ModelError
 from engine.families import load_model
 from engine.families.hub import download
 from tests.support.tiny import tiny_sd1
@@ -47,7 +48,7 @@ def test_a_model_in_the_cache_needs_no_network(cache: Path) -> None:
     assert told == []
     loaded = load_model("someone/tiny-model", torch.device("cpu"), torch.float32)
     assert loaded.facts.name == "someone/tiny-model"  # not the hash that names its folder
-    assert loaded.facts.resolution == 64 and loaded.prediction_type == "epsilon"
+    assert loaded.facts.resolution == 64 and loaded.facts.prediction == "epsilon"
 
 
 @pytest.mark.parametrize("on_progress", [None, lambda done, total: None], ids=["silent", "with progress"])
@@ -118,10 +119,11 @@ class Hub(BaseHTTPRequestHandler):
             rows = [{"type": "file", "path": self.name(file), "size": file.stat().st_size, "oid": digest(file)} for file in files]
             return self.answer(200, json.dumps(rows).encode(), Content_Type="application/json")
         if path.startswith("/api/"):
-            siblings = [{"rfilename": self.name(file), "size": file.stat().st_size} for file in files]
-            told = {"id": "someone/tiny-model", "sha": COMMIT, "siblings": siblings}
+            told = {"id": "someone/tiny-model", "sha": COMMIT, "siblings": []}
             return self.answer(200, json.dumps(told).encode(), Content_Type="application/json")
-        file = self.folder / path.partition(f"/resolve/{COMMIT}/")[2]
+        file = self.folder / re.sub(".*/resolve/[^/]*/", "", path)
+        if not file.is_file():
+            return self.answer(404, b"", X_Error_Code="EntryNotFound")
         return self.answer(200, file.read_bytes(), X_Repo_Commit=COMMIT, ETag=f'"{digest(file)}"')
 
     do_HEAD = do_GET
@@ -166,6 +168,22 @@ def test_a_download_tells_its_progress_and_brings_only_what_is_needed(hub: Path)
     total = sum((hub / name).stat().st_size for name in brought)
     assert told[0] == (0, total) and told[-1] == (total, total) and told == sorted(told) and len(told) == len(brought) + 1
     assert load_model(folder, torch.device("cpu"), torch.float32).facts.resolution == 64
+
+
+def test_of_a_model_that_is_there_in_half_precision_only_that_is_brought(hub: Path) -> None:
+    for file in [file for file in hub.glob("*/*.safetensors") if "." not in file.stem]:
+        file.replace(file.with_name(f"{file.name.removesuffix('.safetensors')}.fp16.safetensors"))
+    folder = download("someone/tiny-model")
+    assert (folder / "unet" / "diffusion_pytorch_model.fp16.safetensors").read_bytes() != b"not wanted"
+    loaded = load_model("someone/tiny-model", torch.device("cpu"), torch.float32)
+    assert set(loaded.parts) == {"text_encoder", "unet", "vae"}
+
+
+def test_a_repository_of_single_files_is_no_model(hub: Path) -> None:
+    (hub / "model_index.json").unlink()
+    with pytest.raises(DownloadError) as caught:
+        download("someone/tiny-model")
+    assert caught.value.code == "download.not_diffusers" and caught.value.values["field"] == "model.path"
 
 
 def test_an_interrupted_download_goes_on(hub: Path) -> None:

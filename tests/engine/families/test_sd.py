@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import DDIMScheduler, StableDiffusionPipeline
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from engine.adapters.network import Network
 from engine.config.adapter import LoraOptions
 from engine.config.generate import GenerateConfig
 from engine.config.targets import Target, choose
 from engine.families import load_model
-from engine.families.sd_layers import text_layers, unet_layers
+from engine.families.base import adaptable_layers
+from engine.families.parts import build_empty
 from engine.formats.adapter_file import read_adapter
 from engine.formats.adapter_writer import write_adapter
 from engine.formats.names import disk_names
-from engine.formats.single_file import SD1_CONFIGS
+from engine.formats.single_file import shipped_config
 from engine.generation.pipeline import make_pictures
 from tests.support.tiny import tiny_sd1, tiny_sd1_single_file
 
@@ -70,12 +69,8 @@ CONVOLUTIONS = {
 @pytest.fixture(scope="module")
 def public() -> dict[str, torch.nn.Module]:
     """The architecture of Stable Diffusion 1.5 without its weights."""
-    configs = {part: json.loads((SD1_CONFIGS / part / "config.json").read_text()) for part in ("unet", "text_encoder")}
-    with torch.device("meta"):
-        return {
-            "unet": UNet2DConditionModel.from_config(configs["unet"]),
-            "text_encoder": CLIPTextModel(CLIPTextConfig(**configs["text_encoder"])),
-        }
+    kinds = {"text_encoder": "clip", "unet": "unet"}
+    return {part: build_empty(kind, shipped_config("sd1", part)) for part, kind in kinds.items()}
 
 
 def layer_paths(part: torch.nn.Module) -> list[str]:
@@ -83,8 +78,7 @@ def layer_paths(part: torch.nn.Module) -> list[str]:
 
 
 def chosen(public, **options) -> dict[str, list[Target]]:
-    layers = {"text_encoder": text_layers(public["text_encoder"]), "unet": unet_layers(public["unet"])}
-    return choose(layers, LoraOptions(**options))
+    return choose(adaptable_layers("sd1", public), LoraOptions(**options))
 
 
 def names_of(component: str, targets: list[Target]) -> set[str]:
@@ -126,7 +120,7 @@ def test_normalisation_layers_join_when_asked(public) -> None:
 
 
 def test_attention_layers_tell_heads_and_shared_inputs(public) -> None:
-    layers = {layer.path: layer for part in (text_layers(public["text_encoder"]), unet_layers(public["unet"])) for layer in part}
+    layers = {layer.path: layer for part in adaptable_layers("sd1", public).values() for layer in part}
     crossed, own = (f"mid_block.attentions.0.transformer_blocks.0.attn{number}" for number in (2, 1))
     assert [layers[f"{own}.to_{what}"].shared_input for what in "qkv"] == [own] * 3
     assert [layers[f"{crossed}.to_{what}"].shared_input for what in "qkv"] == ["", crossed, crossed]
@@ -171,8 +165,9 @@ def test_the_options_choose_the_targets(model) -> None:
 def test_a_loaded_model_is_frozen_and_tells_its_facts(model) -> None:
     assert model.facts.family == "sd1" and model.facts.name == "tiny" and model.facts.resolution == 64
     assert model.size_step == 8 and model.latent_shape(128, 64) == (4, 8, 16)
-    assert model.prediction_type == "epsilon" and model.base_version == "sd_v1"
-    for part in (model.unet, model.text_encoder, model.vae):
+    assert model.prediction == "epsilon" and model.variant.base_version == "sd_v1"
+    assert set(model.parts) == {"text_encoder", "unet", "vae"}
+    for part in model.parts.values():
         assert not part.training and not any(parameter.requires_grad for parameter in part.parameters())
 
 
@@ -188,16 +183,16 @@ def test_what_the_model_computes_is_what_diffusers_computes(model, folder: Path)
         theirs = pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample
         torch.testing.assert_close(decoded, (theirs / 2 + 0.5).clamp(0, 1))
         words, _ = pipe.encode_prompt("a photo of a red cat", CPU, 1, do_classifier_free_guidance=False)
-        assert torch.equal(model.encode_tokens(["a photo of a red cat"], 1), words)
-        prediction = model.predict(latents, torch.tensor([500]), words)
+        assert torch.equal(model.encode_tokens(["a photo of a red cat"], 1)["text"], words)
+        prediction = model.predict(latents, torch.tensor([500]), {"text": words})
         torch.testing.assert_close(prediction, pipe.unet(latents, 500, words).sample)
 
 
 def test_captions_are_cut_at_the_encoders_length_and_brackets_are_brackets(model) -> None:
     with torch.no_grad():
-        encoded = model.encode_tokens(["cat " * 200, "a (cat:1.5)", ""], 1)
+        encoded = model.encode_tokens(["cat " * 200, "a (cat:1.5)", ""], 1)["text"]
         assert encoded.shape == (3, 77, 32)
-        assert not torch.equal(encoded[1], model.encode_tokens(["a cat"], 1)[0])
+        assert not torch.equal(encoded[1], model.encode_tokens(["a cat"], 1)["text"][0])
 
 
 def test_a_single_file_is_the_same_model(model, folder: Path, tmp_path: Path) -> None:
@@ -215,14 +210,13 @@ def test_a_v_prediction_model_is_known_as_one(tmp_path: Path, kind: str) -> None
     loaded = load_model(
         make(tmp_path / ("v" if kind == "folder" else "v.safetensors"), prediction_type="v_prediction"), CPU, torch.float32
     )
-    assert loaded.prediction_type == "v_prediction"
+    assert loaded.prediction == "v_prediction"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_all_parts_come_in_the_wanted_number_format(folder: Path, dtype: torch.dtype) -> None:
     loaded = load_model(folder, CPU, dtype)
-    parts = (loaded.unet, loaded.text_encoder, loaded.vae)
-    assert {parameter.dtype for part in parts for parameter in part.parameters()} == {dtype}
+    assert {parameter.dtype for part in loaded.parts.values() for parameter in part.parameters()} == {dtype}
     config = GenerateConfig(steps=1, sampler="DDIM")
     assert make_pictures(loaded, "a cat", "", config, [1]).dtype == torch.float32
 
@@ -277,7 +271,7 @@ def our_picture(model, network: Network) -> tuple[torch.Tensor, torch.Tensor, to
     network.insert(model.components)
     try:
         words = model.conditioning(1).encode([PROMPT, AGAINST])
-        return make_pictures(model, PROMPT, AGAINST, CONFIG, [SEED])[0], words[PROMPT], words[AGAINST]
+        return make_pictures(model, PROMPT, AGAINST, CONFIG, [SEED])[0], words[PROMPT]["text"], words[AGAINST]["text"]
     finally:
         network.remove()
 

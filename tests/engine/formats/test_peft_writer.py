@@ -16,7 +16,7 @@ from engine.adapters.network import Network
 from engine.config.adapter import LayerOptions, LohaOptions, LokrOptions, LoraOptions, OftOptions
 from engine.config.targets import choose
 from engine.errors import AdapterError
-from engine.families.sd_layers import text_layers, unet_layers
+from engine.families.base import adaptable_layers
 from engine.formats.adapter_file import AdapterFile, read_adapter
 from engine.formats.adapter_writer import write_adapter
 from engine.formats.kohya_tensors import kohya_tensors
@@ -42,7 +42,7 @@ def parts() -> dict:
 
 
 def network_of(parts: dict, options: LayerOptions) -> Network:
-    layers = {"unet": unet_layers(parts["unet"]), "text_encoder": text_layers(parts["text_encoder"])}
+    layers = adaptable_layers("sd1", {name: parts[name] for name in ("unet", "text_encoder")})
     return randomised(Network.create("sd1", components(parts), choose(layers, options), seed=3), 0.1)
 
 

@@ -33,5 +33,5 @@ def test_complete_sets(names: list[str], sets: dict[str, list[str]]) -> None:
 
 def test_the_plain_files_are_preferred_and_averages_without_ema_never_taken() -> None:
     assert best_variant(["model.fp16.safetensors", "model.safetensors"]) == ""
-    assert best_variant(["model.fp32.safetensors", "model.fp16.safetensors"]) == "fp16"
+    assert best_variant(iter(["model.fp32.safetensors", "model.fp16.safetensors"])) == "fp16"
     assert best_variant(["model.non_ema.safetensors"]) is None

@@ -9,10 +9,10 @@ import torch
 
 from engine.adapters.network import Network
 from engine.config.adapter import LoraOptions
+from engine.config.targets import choose
 from engine.families.base import adaptable_layers
 from engine.families.checkpointing import checkpointing
 from engine.families.parts import part_class
-from engine.config.targets import choose
 from engine.memory.activations import activations
 from engine.memory.sketch import Formats
 from engine.memory.walk import block_names, decode_picture, denoise, encode_picture
@@ -20,13 +20,16 @@ from tests.support.costs import shipped
 from tests.support.unreal import Watch, kept, picture_inputs, unreal
 
 RANK = 16
-CASES = [("sd1", "base", 512), ("sdxl", "base", 1024), ("sd3", "medium", 1024), ("sd3", "3.5_medium", 512), ("flux", "dev", 512),
-         ("z_image", "turbo", 512)]  # fmt: skip
+QUICK = [("sd1", "base", 512, False), ("sd1", "base", 512, True), ("sd3", "3.5_medium", 512, False), ("flux", "dev", 512, False),
+         ("z_image", "turbo", 512, True)]  # fmt: skip
+LONG = [("sdxl", "base", 1024, False), ("sdxl", "base", 1024, True), ("sd3", "medium", 1024, False), ("sd3", "medium", 1024, True),
+        ("sd3", "3.5_medium", 512, True), ("flux", "dev", 512, True), ("z_image", "turbo", 512, False)]  # fmt: skip
+"""Family, variant, side of the picture in px, whether the blocks are recomputed."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What PyTorch holds in a forward and a backward pass beside the weights and the adapters', bytes."""
+    """What PyTorch holds of a step beside the weights and the adapters', bytes."""
 
     kept: int
     peak: int
@@ -34,7 +37,7 @@ class Step:
     ranks: dict[str, int]
 
 
-def measured(family: str, variant: str, side: int, tokens: int, compute: torch.dtype, cuda: bool, again: bool) -> Step:
+def measured(family: str, variant: str, side: int, tokens: int, compute: torch.dtype, cuda: bool, again: bool = False) -> Step:
     base = shipped(family, variant)
     part = base.predicting
     with unreal(compute, cuda):
@@ -45,17 +48,22 @@ def measured(family: str, variant: str, side: int, tokens: int, compute: torch.d
         targets = choose(adaptable_layers(family, components), LoraOptions(rank=RANK))
         network = Network.create(family, components, targets, seed=0).train()
         network.insert(components)
+
+        def predict() -> torch.Tensor:
+            return picture_inputs(part.kind, real, 1, side // 8, side // 8, tokens)
+
+        size = 0 if again else kept(predict, real, network)
         watch = Watch()
         watch.know(real, network)
         with watch, checkpointing([real] if again else []):
-            size, out = kept(lambda: picture_inputs(part.kind, real, 1, side // 8, side // 8, tokens), real, network)
-            torch.autograd.backward(out.float().sum())
+            torch.autograd.backward(predict().float().sum())
     ranks = {target.layer.path: RANK for target in targets[base.denoiser]}
     return Step(size, watch.peak, sum(4 * parameter.numel() for parameter in network.parameters()), ranks)
 
 
-@pytest.mark.parametrize("again", [False, True], ids=["kept", "recomputed"])
-@pytest.mark.parametrize(("family", "variant", "side"), CASES)
+@pytest.mark.parametrize(
+    ("family", "variant", "side", "again"), [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in LONG)]
+)
 def test_a_step_needs_what_pytorch_needs(family: str, variant: str, side: int, again: bool) -> None:
     base = shipped(family, variant)
     part, tokens = base.predicting, min(base.text_tokens, 333)
@@ -63,7 +71,7 @@ def test_a_step_needs_what_pytorch_needs(family: str, variant: str, side: int, a
     blocks = set(block_names(part.kind, part.config)) if again else ()
     walked = denoise(part.kind, part.config, side // 8, side // 8, tokens, ranks=real.ranks, again=blocks)
     found = activations(walked, real.gradients)
-    if not again:  # what a recomputed block is given is held by it, not by autograd
+    if not again:
         assert sum(found.kept.values()) == pytest.approx(real.kept, rel=0.02)
     assert found.peak == pytest.approx(real.peak, rel=0.15)
 
@@ -71,7 +79,7 @@ def test_a_step_needs_what_pytorch_needs(family: str, variant: str, side: int, a
 def test_half_precision_without_wide_norms_and_full_precision() -> None:
     part = shipped("sd1", "base").predicting
     for compute, width in ((torch.bfloat16, 2), (torch.float32, 4)):
-        real = measured("sd1", "base", 256, 77, compute, False, False)
+        real = measured("sd1", "base", 256, 77, compute, False)
         walked = denoise(part.kind, part.config, 32, 32, 77, formats=Formats(width, width), ranks=real.ranks)
         assert sum(activations(walked).kept.values()) == pytest.approx(real.kept, rel=0.03)
 

@@ -17,7 +17,7 @@ from engine.config.load import nested, validate
 from engine.config.targets import choose
 from engine.config.tools import ToolConfig
 from engine.families import load_model
-from engine.families.base import Family
+from engine.families.base import Family, Placing
 from engine.formats.adapter_file import read_adapter
 from engine.formats.adapter_writer import write_adapter
 from engine.tools.run import run
@@ -62,17 +62,30 @@ def make_lora(workspace: Workspace, model: Family) -> MakeLora:
         **metadata: str,
     ) -> Path:
         options = options or LoraOptions(rank=3, alpha=2, targets="attention", train_text_encoder=True)
-        network = Network.create("sd1", model.components, choose(model.layers(), options), seed)
-        randomise(network, seed, size)
-        tensors = {
-            key: tensor.detach() if key.endswith("alpha") else tensor.detach().to(dtype)
-            for key, tensor in network.tensors().items()
-        }
-        file = workspace.loras / f"{name}.safetensors"
-        write_adapter(file, tensors, {"ss_output_name": name, "ss_base_model_version": "sd_v1", **metadata})
-        return file
+        return random_lora(workspace.loras / f"{name}.safetensors", model, options, seed, dtype, size, **metadata)
 
     return make
+
+
+def random_lora(
+    file: Path,
+    model: Family,
+    options: LayerOptions,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    size: float = 0.05,
+    **metadata: str,
+) -> Path:
+    """Write an adapter for the model, all its parameters at random."""
+    network = Network.create(model.facts.family, model.components, choose(model.layers(), options), seed)
+    randomise(network, seed, size)
+    tensors = {
+        key: tensor.detach() if key.endswith("alpha") else tensor.detach().to(dtype) for key, tensor in network.tensors().items()
+    }
+    write_adapter(
+        file, tensors, {"ss_output_name": file.stem, "ss_base_model_version": model.variant.base_version, **metadata}
+    )
+    return file
 
 
 def randomise(network: nn.Module, seed: int, size: float) -> None:
@@ -87,15 +100,19 @@ def use(workspace: Workspace) -> Use:
     """Use a tool: use("merge", files=["a", "b"], name="c") gives its report."""
 
     def use(kind: str, name: str = "made", **options: Any) -> dict[str, Any]:
-        config = validate(ToolConfig, nested({"tool": {"kind": kind, **options}, "output.name": name}))
-        return run(config, workspace)["report"]
+        return use_tool(workspace, kind, name, **options)
 
     return use
 
 
+def use_tool(workspace: Workspace, kind: str, name: str = "made", **options: Any) -> dict[str, Any]:
+    """The report of a tool."""
+    return run(validate(ToolConfig, nested({"tool": {"kind": kind, **options}, "output.name": name})), workspace)["report"]
+
+
 def deltas(path: Path, model: Family) -> dict[str, Tensor]:
     """What a file changes in the model: `module.tensor` -> difference."""
-    network = Network.from_file(read_adapter(path), model.components, "sd1").eval()
+    network = Network.from_file(read_adapter(path), model.components, model.facts.family).eval()
     with torch.no_grad():
         return {
             f"{name}.{tensor}": delta.detach()
@@ -114,11 +131,17 @@ def predicted(model: Family, networks: list[tuple[Path, float]]) -> Tensor:
     """What the model predicts with adapters applied; it is left as it was."""
     merger = Merger(model.components)
     merger.apply([
-        Applied(Network.from_file(read_adapter(path), model.components, "sd1"), weight, weight, (str(path),)) for path, weight in networks
+        Applied(Network.from_file(read_adapter(path), model.components, model.facts.family), weight, weight, (str(path),))
+        for path, weight in networks
     ])  # fmt: skip
-    with torch.no_grad():
-        latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))
-        text = model.encode_tokens(["a red cat"], 1)
-        prediction = model.predict(latents, torch.tensor([500]), text)
+    prediction = prediction_of(model)
     merger.restore()
     return prediction
+
+
+@torch.no_grad()
+def prediction_of(model: Family) -> Tensor:
+    """What the model predicts for one noisy picture and text."""
+    latents = torch.randn(1, *model.latent_shape(64, 64), generator=torch.Generator().manual_seed(3))
+    conditions = model.picture_conditions([Placing((64, 64), (0, 0), (64, 64))])
+    return model.predict(latents, torch.tensor([500]), conditions | model.encode_tokens(["a red cat"], model.facts.habits.clip_skip))
