@@ -150,7 +150,7 @@ def check_config(profile: DeviceProfile | None, config: TrainConfig | GenerateCo
             allowed = ["0" if each == "off" else each for each in TABLE[setting] if not why_not(profile, setting, each)]
             raise DeviceError(
                 "device.unsupported", f"{name}: {value} is not possible on {device}. {REASONS[reason]}", f"One of: {', '.join(allowed)}.",
-                "Choose another value. If the machine has changed since, check it in Settings or with `python -m engine doctor`.",
+                "Choose another value. If the machine has changed since, check it in Settings or with: python -m engine doctor",
                 field=name, value=value, device=device, reason=reason, allowed=", ".join(allowed),
             )  # fmt: skip
 

@@ -19,20 +19,12 @@ from engine.errors import ConfigError, DatasetError, EngineError
 from engine.fitting import check_config, read_profile
 from engine.forecast import Trained, forecast
 from engine.library import choose, find_adapter_file
-from engine.memory.base_model import base_model
+from engine.memory.advice import too_little
+from engine.memory.base_model import BaseModel, base_model
 from engine.memory.forecast import Learning, MemoryForecast, Sizes, memory_forecast
 from engine.model_facts import ModelFacts
 from engine.workspace import Workspace, check_name
 
-WAYS = {
-    "optimizer": "AdamW in 8 bits",
-    "checkpointing": "gradient checkpointing",
-    "quantization": "a base in 8 or 4 bits",
-    "streaming": "streamed blocks",
-    "batch": "a smaller batch",
-    "resolution": "a smaller resolution",
-}
-"""What makes a run need less memory."""
 BUCKET_FIELDS = {
     "bucket.below_minimum": "dataset.bucket_min",
     "bucket.above_maximum": "dataset.bucket_max",
@@ -93,7 +85,13 @@ def preflight(config: TrainConfig, workspace: Workspace) -> Preflight:
     fits = bucket_fits(config, dataset, resolution, model.step)
     batches = batches_per_epoch(sampler_items(fits, dataset), config.training.batch_size)
     trained = forecast(config.adapter, config.output.precision, model)
-    memory = needed_memory(config, model, trained, fits, workspace)
+    base = base_model(model) if trained and model.family else None
+
+    def needed(changed: TrainConfig) -> MemoryForecast:
+        assert base and trained
+        return needed_memory(changed, model, base, trained, fits, workspace)
+
+    memory = needed(config) if base else None
     return Preflight(
         plan=plan(config, len(fits), dataset.views_per_epoch, batches, model.resolution),
         dataset=dataset,
@@ -101,7 +99,7 @@ def preflight(config: TrainConfig, workspace: Workspace) -> Preflight:
         buckets=dict(sorted(Counter(fit.bucket for fit in fits).items())),
         model=model,
         trained=trained,
-        notices=[*notices(config, dataset, model), *too_little(config, memory)],
+        notices=[*notices(config, dataset, model), *too_little(config, memory, needed)],
         memory=memory,
     )
 
@@ -171,11 +169,9 @@ def bucket_fits(config: TrainConfig, dataset: Dataset, resolution: int, step: in
 
 
 def needed_memory(
-    config: TrainConfig, model: ModelFacts, trained: Trained | None, fits: list[BucketFit], workspace: Workspace
-) -> MemoryForecast | None:
+    config: TrainConfig, model: ModelFacts, base: BaseModel, trained: Trained, fits: list[BucketFit], workspace: Workspace
+) -> MemoryForecast:
     """What the run needs on the device that computed last in this workspace."""
-    if trained is None or not model.family:
-        return None
     samples, side = config.samples, config.dataset.resolution or model.resolution
     sizes = Sizes(
         picture=max((fit.bucket for fit in fits), key=lambda size: size[0] * size[1]),
@@ -184,28 +180,7 @@ def needed_memory(
         captions=len(fits) + 1,
     )
     learning = Learning(trained.ranks, sum(trained.parameters.values()))
-    return memory_forecast(base_model(model), learning, config, sizes, read_profile(workspace.root / "config"))
-
-
-def too_little(config: TrainConfig, memory: MemoryForecast | None) -> list[EngineError]:
-    """The device has less memory than the run needs; with what to change, the cheapest first."""
-    if memory is None or memory.fits:
-        return []
-    training = memory.largest == "training"
-    ways = [
-        ("optimizer", training and config.training.optimizer.kind == "adamw"),
-        ("checkpointing", training and not config.training.gradient_checkpointing),
-        ("quantization", config.model.quantization == "none"),
-        ("streaming", memory.largest in ("loading", "training", "sampling") and not config.model.streamed_blocks),
-        ("batch", training and config.training.batch_size > 1),
-        ("resolution", memory.largest in ("pictures", "decoding", "training")),
-    ]
-    helping = [name for name, helps in ways if helps]
-    return [EngineError(
-        "memory.too_little", f"The run needs about {memory.peak / 2**30:.1f} GiB, and the device has {memory.available / 2**30:.1f} GiB.",
-        "A run that fits.", "In this order: " + "; ".join(WAYS[name] for name in helping) + ".",
-        needed=f"{memory.peak / 2**30:.1f}", available=f"{memory.available / 2**30:.1f}", phase=memory.largest, ways=helping,
-    )]  # fmt: skip
+    return memory_forecast(base, learning, config, sizes, read_profile(workspace.root / "config"))
 
 
 def notices(config: TrainConfig, dataset: Dataset, model: ModelFacts) -> list[EngineError]:

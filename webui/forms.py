@@ -129,7 +129,7 @@ class Form(Generic[Model]):
         words, refused = f"{self.scope}{key}.help", self._refused(key) if language else {}
         if not refused:
             return label(words)
-        return " ".join([t(words, language), *refused_words(self.fields[key], self.scope, refused, language)])
+        return "\n".join([t(words, language), *refused_words(self.fields[key], self.scope, refused, language)])
 
     def _refused(self, key: str) -> dict[str, str]:
         """Choice -> code of the reason for which the device does not have it."""

@@ -21,7 +21,7 @@ from engine.jobs.generating import ResultPicture
 from engine.workspace import atomic_write
 
 SETTINGS = {
-    "model": "model", "prompt": "prompt", "negative": "negative_prompt", "seed": "seed", "steps": "steps", "sampler": "sampler",
+    "model": "model", "vae": "vae", "text_encoder": "text_encoders", "prompt": "prompt", "negative": "negative_prompt", "seed": "seed", "steps": "steps", "sampler": "sampler",
     "guidance": "guidance_scale",
 }  # fmt: skip
 """Option -> setting."""
@@ -31,6 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     default = GenerateConfig()
     add = parser.add_argument
     add("--model", metavar="NAME_OR_PATH", default=default.model, help=f"the base model; default: {default.model}")
+    add("--vae", metavar="NAME_OR_PATH", default="", help="another VAE, or the one that the model lacks")
+    add(
+        "--text-encoder",
+        metavar="NAME_OR_PATH",
+        action="append",
+        default=[],
+        help="another text encoder, or one that it lacks; may be given several times",
+    )
     add("--prompt", required=True, help="what the picture shows")
     add("--negative", metavar="PROMPT", default="", help="what it shall not show")
     add("--seed", type=int, default=default.seed, help="the noise it starts from; default: a new one each time")

@@ -26,6 +26,7 @@ from engine.config.downloads import DownloadConfig
 from engine.config.load import validate
 from engine.config.tools import ToolConfig
 from engine.errors import ConfigError, ModelError
+from engine.file_notes import FileNotes
 from engine.formats.hashes import model_hashes
 from engine.formats.models import MODELS
 from engine.inspection import ModelSummary, inspect_model
@@ -114,24 +115,24 @@ def _save(options: argparse.Namespace, workspace: Workspace) -> int:
 
 def _list(workspace: Workspace, as_json: bool) -> int:
     cards = models(workspace)
-    rows = [(card.name, card.family, str(card.path), str(card.problem or "")) for card in cards]
     if as_json:
+        told = [vars(card) | {"path": str(card.path), "problem": str(card.problem or "")} for card in cards]
+        print(json.dumps(told, ensure_ascii=False, indent=1))
+        return 0
+    width = max(len(card.name) for card in cards)
+    for card in cards:
+        what = card.title or ("pickle, not converted yet" if card.pickled else "?")
+        size = f"{card.size / 2**20:,.0f} MiB"
         print(
-            json.dumps(
-                [dict(zip(("name", "family", "path", "problem"), row, strict=True)) for row in rows], ensure_ascii=False, indent=1
-            )
+            f"{card.name:<{width}}  {what:<28} {card.format:<10} {size:>12}  {card.sha256[:10]:<10}  {card.problem or card.path}"
         )
-    else:
-        width = max(len(name) for name, *_ in rows)
-        for name, family, path, problem in rows:
-            print(f"{name:<{width}}  {MODELS[family].title if family else '?':<22} {problem or path}")
     return 0
 
 
 def _inspect(options: argparse.Namespace, workspace: Workspace) -> int:
     path = _find(options.words[0], workspace)
     summary = inspect_model(path)
-    sha256 = model_hashes(path).sha256 if options.hash else ""
+    sha256 = model_hashes(path, FileNotes(workspace.cache)).sha256 if options.hash else ""
     if options.json:
         print(json.dumps(asdict(summary) | ({"sha256": sha256} if sha256 else {}), ensure_ascii=False, indent=1))
     else:

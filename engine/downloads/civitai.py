@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from engine.downloads.refusals import not_found, strange_answer
 from engine.downloads.sites import origin
 from engine.downloads.source import ENDING, CivitaiModel
-from engine.downloads.web import Web, not_found, strange_answer
+from engine.downloads.web import Web
 from engine.errors import DownloadError
 
 

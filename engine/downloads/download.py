@@ -12,8 +12,8 @@ from typing import Any
 
 from engine.config.downloads import DownloadConfig
 from engine.downloads.civitai import find_file
-from engine.downloads.fetch import fetch, peek
-from engine.downloads.hub import Listing, file_address, list_repository, model_of, needed_files
+from engine.downloads.fetch import check_room, fetch, peek
+from engine.downloads.hub import Listing, file_address, incomplete, list_repository, model_of, needed_files
 from engine.downloads.meter import Meter, Tell
 from engine.downloads.place import local_name, place_for
 from engine.downloads.sites import Sites, sites_of
@@ -97,18 +97,16 @@ def _folder(web: Web, source: HubModel, workspace: Workspace, tell: Tell) -> dic
             raise _taken(target, workspace)
         return result
     staging = _staging(target.parent / STAGING / source.repo.replace("/", "--"), source, listing)
+    left = [name for name in names if not _is_there(staging / name, listing.files[name].size)]
+    check_room(target, sum(listing.files[name].size for name in left))
     meter = Meter(tell, plan, total)
     for name in names:
         remote, file = listing.files[name], safe_join(staging, name)
-        if not (file.is_file() and file.stat().st_size == remote.size):
+        if name in left:
             fetch(web, remote, file, meter.on_bytes, meter.wait)
         meter.finish_file(remote.size)
     if missing := missing_parts(staging):
-        raise DownloadError(
-            "download.incomplete", f"{source.repo} lacks what is read here: {', '.join(missing)}.",
-            "A diffusers model whose weights are .safetensors files.", "Look for another copy of the model.",
-            name=source.repo, missing=", ".join(missing), field="source",
-        )  # fmt: skip
+        raise incomplete(source.repo, missing)
     os.replace(staging, target)
     sync_folder(target.parent)
     return result
@@ -122,6 +120,11 @@ def _staging(folder: Path, source: HubModel, listing: Listing) -> Path:
     with atomic_write(folder / RECORD, "w") as stream:
         json.dump(record, stream)
     return folder
+
+
+def _is_there(file: Path, size: int) -> bool:
+    """A file with its name is whole and checked; the size tells a changed listing."""
+    return file.is_file() and file.stat().st_size == size
 
 
 def _record(folder: Path) -> Mapping[str, Any]:

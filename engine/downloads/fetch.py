@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.downloads.refusals import no_connection
 from engine.downloads.web import Broken, Reply, Web
 from engine.errors import DownloadError, ModelError
 from engine.formats.safetensors_header import Header, read_beginning, read_header
@@ -56,7 +57,7 @@ def peek(web: Web, address: str, name: str) -> tuple[Remote, Header]:
                 )  # fmt: skip
             return Remote(address, size, reply.sha256), read_beginning(Path(name), _Beginning(reply).read, size)
     except Broken as broken:
-        raise web.trouble(broken) from None
+        raise no_connection(web.subject, broken.status) from None
 
 
 class _Beginning:
@@ -160,9 +161,7 @@ class _Download:
             self._start_over()
         if size is not None and size != self.remote.size:
             raise self._wrong_size(size)
-        needed, free = self.remote.size - self.received, shutil.disk_usage(self.target.parent).free
-        if needed + SPARE > free:
-            raise no_room(self.target, needed, free)
+        check_room(self.target, self.remote.size - self.received)
         self.tag = tag if not (tag := reply.headers.get("etag", "")).startswith("W/") else ""
         notes = {"address": self.remote.address, "size": self.remote.size, "sha256": self.remote.sha256, "tag": self.tag}
         with atomic_write(self.notes, "w") as stream:
@@ -225,9 +224,12 @@ def _read_json(file: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def no_room(target: Path, needed: int, free: int) -> DownloadError:
-    """The error for a disk that is too small, in GB."""
-    return DownloadError(
+def check_room(target: Path, needed: int) -> None:
+    """Raises DownloadError: `download.no_room`: the disk has no room for so many bytes more. The target's folder exists."""
+    free = shutil.disk_usage(target.parent).free
+    if needed + SPARE <= free:
+        return
+    raise DownloadError(
         "download.no_room", f"{target.name} needs {needed / 1e9:.1f} GB more; the disk has {free / 1e9:.1f} GB free.",
         f"That and {SPARE / 1e9:.1f} GB to spare.", "Free some space and start again; what has arrived stays.",
         name=target.name, needed=f"{needed / 1e9:.1f}", free=f"{free / 1e9:.1f}", spare=f"{SPARE / 1e9:.1f}",
@@ -236,7 +238,7 @@ def no_room(target: Path, needed: int, free: int) -> DownloadError:
 
 def _gave_up(web: Web, target: Path, broken: Broken) -> DownloadError:
     if broken.status:
-        return web.trouble(broken)
+        return no_connection(web.subject, broken.status)
     return DownloadError(
         "download.cut", f"The connection broke off while {target.name} was on its way.", "A connection that lasts.",
         "Start again when it is back; what has arrived stays, and it goes on from there.", name=target.name,

@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import quote
 
 from engine.downloads.fetch import Remote
+from engine.downloads.refusals import strange_answer
 from engine.downloads.source import HubFile, HubModel
-from engine.downloads.web import Web, strange_answer
+from engine.downloads.web import Web
 from engine.errors import DownloadError, ModelError
 from engine.formats.models import MODELS
 from engine.formats.models.base import ModelFormat
@@ -133,9 +134,13 @@ def needed_files(repo: str, paths: Collection[str], model: ModelFormat) -> list[
             missing += [] if tokenizer in folders else [tokenizer]
             chosen += [f"{tokenizer}/{name}" for name in folders.get(tokenizer, ())]
     if missing:
-        raise DownloadError(
-            "download.incomplete", f"{repo} lacks what is read here: {', '.join(missing)}.",
-            "A diffusers model whose weights are .safetensors files.", "Look for another copy of the model.",
-            name=repo, missing=", ".join(missing), field="source",
-        )  # fmt: skip
+        raise incomplete(repo, missing)
     return list(dict.fromkeys(chosen))
+
+
+def incomplete(repo: str, missing: Collection[str]) -> DownloadError:
+    return DownloadError(
+        "download.incomplete", f"{repo} lacks what is read here: {', '.join(missing)}.",
+        "A diffusers model whose weights are .safetensors files.", "Look for another copy of the model.",
+        name=repo, missing=", ".join(missing), field="source",
+    )  # fmt: skip

@@ -29,7 +29,7 @@ class HubModel:
     revision: str = "main"
 
     def __str__(self) -> str:
-        plain = self.revision == "main" and not _KNOWN_START.match(self.repo)
+        plain = self.revision == "main" and not _KNOWN_START.match(self.repo) and not self.repo.lower().endswith(ENDING)
         return self.repo if plain else f"{HUB}/{self.repo}/tree/{quote(self.revision, safe='')}"
 
 
@@ -83,7 +83,7 @@ class WebFile:
 Source = HubModel | HubFile | CivitaiModel | WebFile
 
 
-def parse_source(text: str, sites: Sites = Sites()) -> Source:  # noqa: B008 (frozen)
+def parse_source(text: str, sites: Sites) -> Source:
     """What a text means. `str` of the result means the same again.
 
     Raises:

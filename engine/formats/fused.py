@@ -136,6 +136,12 @@ def split(parts: Parts, places: Mapping[T, Rows]) -> dict[T, dict[str, Tensor]]:
     return {module: _cut_all(parts, algorithm, rows) for module, rows in places.items()}
 
 
+def separable(parts: Parts, places: Mapping[T, Rows]) -> bool:
+    """Whether it was put together from LoRAs of its modules, each with ranks of its own."""
+    plain = algorithm_of({suffix: tuple(tensor.shape) for suffix, tensor in parts.items()}) == "lora"
+    return plain and all(places.values()) and bool(_blocks(parts["lora_up.weight"], places))
+
+
 def _check_cut(parts: Parts, algorithm: str) -> None:
     if algorithm not in CUT:
         raise ValueError(f"{algorithm} does not treat its rows one by one")

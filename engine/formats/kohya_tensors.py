@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import AdapterError
 from engine.formats.dotted import joint_blocks, module_refs
-from engine.formats.fused import Parts, assembled, fuse
+from engine.formats.fused import Parts, assembled, fuse, separable, split
 from engine.formats.models import MODELS
 from engine.formats.names import DiskName, disk_names, name_starts, without_wrappers
 
@@ -27,7 +27,7 @@ def kohya_names(modules: Mapping[str, Parts], family: str) -> dict[str, DiskName
     Raises:
         AdapterError: `adapter.module_twice` where two names mean one layer.
     """
-    blocks = joint_blocks({name: {suffix: tuple(t.shape) for suffix, t in parts.items()} for name, parts in modules.items()})
+    blocks = _joint_blocks(modules)
     names = {name: _kohya_name(name, family, blocks) for name in modules}
     if len({(name.name, name.rows) for name in names.values()}) != len(names):
         found = [name.name for name in names.values()]
@@ -56,6 +56,24 @@ def _kohya_name(name: str, family: str, blocks: int) -> DiskName:
     starts = [(start, of) for start, of in name_starts(family) if flat.startswith(start) and (not refs or of in components)]
     start, component = max(starts, key=lambda each: len(each[0]))
     return DiskName(MODELS[family].parts[component].adapter_prefix + without_wrappers(flat.removeprefix(start)))
+
+
+def _joint_blocks(modules: Mapping[str, Parts]) -> int:
+    return joint_blocks({name: {suffix: tuple(t.shape) for suffix, t in parts.items()} for name, parts in modules.items()})
+
+
+def taken_apart(modules: Mapping[str, Parts], family: str) -> dict[str, Parts]:
+    """Modules that were put together from LoRAs with ranks of their own, q, k and v, as these again, by their own names; any other
+    as it is."""
+    blocks, found = _joint_blocks(modules), dict[str, Parts]()
+    for name, parts in modules.items():
+        refs = module_refs(name, family, blocks)
+        if len(refs) > 1 and separable(parts, refs):
+            names = {ref: disk_names(family, ref.component, [ref.path], blocks)[ref.path].apart for ref in refs}
+            found |= {names[ref]: own for ref, own in split(parts, refs).items()}
+        else:
+            found[name] = parts
+    return found
 
 
 def kohya_tensors(modules: Mapping[str, Parts], family: str) -> dict[str, Tensor]:

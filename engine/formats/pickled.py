@@ -96,13 +96,18 @@ def _load(path: Path) -> Any:
             path=path,
         ) from error  # fmt: skip
     except Exception as error:  # the reader raises whatever a damaged or hostile file makes it stumble over
-        if "Weights only load failed" in str(error):
+        if "Weights only load failed" in str(error) and _begins_like_a_pickle(path):
             raise ModelError(
                 "model.unsafe_pickle", f"{path.name} holds more than weights: it could run code while it is read, so it is not read.",
                 "A checkpoint of weights alone.", "Download the .safetensors version of this model, which cannot carry code.",
                 path=path.name,
             ) from error  # fmt: skip
         raise _broken(path, " ".join(str(error).split())[:200] or type(error).__name__) from error
+
+
+def _begins_like_a_pickle(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(2).startswith((b"PK", b"\x80"))
 
 
 def _broken(path: Path, reason: str) -> ModelError:

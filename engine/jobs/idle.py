@@ -42,9 +42,11 @@ class Hasher:
         return False
 
     def _pieces(self) -> Iterator[None]:
-        while any(card.unread for card in library.models(self.workspace, SLICE_SECONDS)):
-            yield
         notes, models = FileNotes(self.workspace.cache), list(library.model_names(self.workspace).values())
+        for _ in models:
+            if not any(card.unread for card in library.models(self.workspace, SLICE_SECONDS)):
+                break
+            yield
         known = known_hashes(models, notes)
         for model in models:
             if model not in known:

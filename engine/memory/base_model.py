@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from engine.formats.models import MODELS
@@ -88,6 +87,6 @@ def _read(family: str, variant: str, sources: tuple[tuple[str, PartSource, int, 
         if source.path.is_dir():
             config = json.loads((source.path / "config.json").read_text(encoding="utf-8"))
         else:
-            config = part_config(Path(source.path), name, part, configs, read_header(source.path), source.prefix)
+            config = part_config(source.path, name, part, configs, read_header(source.path), source.prefix)
         found[name] = Network(part.kind, config)
     return BaseModel(model.denoiser, found)

@@ -17,7 +17,8 @@ from engine.memory.base_model import BaseModel
 from engine.memory.flops import step_flops
 from engine.memory.networks import TEXT_WIDTH
 from engine.memory.order import largest_first, spread
-from engine.memory.sketch import Formats, Sketch
+from engine.memory.sketch import Sketch
+from engine.memory.values import Formats
 from engine.memory.walk import block_names, decode_picture, denoise, encode_picture, encode_text
 from engine.memory.weights import dequantised, parameters, weight_bytes
 
@@ -102,9 +103,7 @@ def memory_forecast(
 
 
 class _Run:
-    def __init__(
-        self, base: BaseModel, learning: Learning, config: TrainConfig, sizes: Sizes, profile: DeviceProfile
-    ) -> None:
+    def __init__(self, base: BaseModel, learning: Learning, config: TrainConfig, sizes: Sizes, profile: DeviceProfile) -> None:
         self.base, self.learning, self.config, self.sizes = base, learning, config, sizes
         self.moves, options = profile.kind in ("cuda", "rocm"), config.model
         kind, network = base.predicting.kind, base.predicting.config
@@ -115,7 +114,8 @@ class _Run:
         self.width = WIDTHS[self.precision]
         compute = WIDTHS[automatic if config.training.precision == "auto" else config.training.precision]
         self.formats = Formats(compute, FLOAT32 if self.moves else compute)
-        self.streamed = set(spread(largest_first(block_names(kind, network)), options.streamed_blocks))
+        streamed = options.streamed_blocks if self.moves else 0  # main memory holds them anyway
+        self.streamed = set(spread(largest_first(block_names(kind, network)), streamed))
         self.weights = self._weights(plain)
         self.step = denoise(
             kind, network, width, height, base.text_tokens, batch=config.training.batch_size, formats=self.formats,
@@ -192,7 +192,9 @@ class _Run:
 
     def _training(self) -> dict[Term, int]:
         gradients = FLOAT32 * self.learning.parameters
-        peak = activations(self.step, gradients).peak + dequantised(self.step, self.formats.compute, self.config.model.quantization)
+        peak = activations(self.step, gradients).peak + dequantised(
+            self.step, self.formats.compute, self.config.model.quantization
+        )
         for name, ranks in self.learning.ranks.items():
             if name != self.base.denoiser and ranks:
                 peak += activations(self._text(name, self.config.training.batch_size, ranks)).peak

@@ -8,107 +8,16 @@ learns from it (Hu et al. 2022, section 4.2), and of what comes before the first
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+
+from engine.memory.values import CUDA, Block, Formats, Memory, Meter, Value, Weight
 
 MULTIPLY_ADD = 2
 """FLOPs of a multiplication and the addition that follows it."""
 ATTENTION_FORWARD, ATTENTION_BACKWARD = 2, 4
 """Products of T x T x D: scores and their use; the scores again and four gradients (Dao et al. 2022, algorithms 1 and 4)."""
 FLOAT32 = 4
-
-
-@dataclass(frozen=True)
-class Formats:
-    """Bytes of a number.
-
-    Attributes:
-        compute: in products, and wherever nothing else is said.
-        norms: in normalisation: autocast on CUDA makes it in float32, of a copy of what it is given.
-    """
-
-    compute: int = 2
-    norms: int = 4
-
-
-class Memory:
-    """Some bytes that one or more values lie in."""
-
-    def __init__(self, sketch: Sketch, size: int) -> None:
-        self.sketch, self.size = sketch, size
-        sketch.live += size
-        sketch.peak = max(sketch.peak, sketch.live)
-
-    def __del__(self) -> None:
-        self.sketch.live -= self.size
-
-
-@dataclass(frozen=True, eq=False)
-class Value:
-    """A tensor of `rows` positions (of all pictures together) with `channels` numbers each.
-
-    Attributes:
-        width: bytes of a number.
-        learns: whether a gradient is wanted for it.
-    """
-
-    rows: int
-    channels: int
-    width: int
-    learns: bool
-    memory: Memory
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self.rows * self.channels * self.width
-
-    def part(self, rows: int = 0, channels: int = 0) -> Value:
-        """Some of its rows or channels, or others of the same size, in the same memory."""
-        return Value(rows or self.rows, channels or self.channels, self.width, self.learns, self.memory)
-
-
-@dataclass
-class Weight:
-    """The numbers of one layer.
-
-    Attributes:
-        matrix: of its weight, where it is that of a Linear layer and could be quantised.
-        others: of everything else.
-    """
-
-    matrix: int = 0
-    others: int = 0
-
-
-@dataclass
-class Block:
-    """A stretch of the network, the unit of gradient checkpointing and of streaming.
-
-    Attributes:
-        again: whether it is calculated again in the backward pass instead of kept (gradient checkpointing).
-        forward, backward: FLOPs; the base weights' gradients are never formed.
-        kept: memory that the backward pass needs -> the kind of operation that needs it first; of a block that is calculated
-            again, what it is given.
-        remade: the same by kind in bytes, of a block that is calculated again.
-        held: bytes kept so far.
-        peak: the most that its backward pass holds: at an operation, what it and those before it keep, and the gradients of
-            what it gives and is given.
-        learnt: numbers of its adapters, were they all products of thin factors.
-    """
-
-    name: str
-    again: bool = False
-    forward: int = 0
-    backward: int = 0
-    kept: dict[Memory, str] = field(default_factory=dict)
-    remade: Counter[str] = field(default_factory=Counter)
-    held: int = 0
-    peak: int = 0
-    learnt: int = 0
-    weights: dict[str, Weight] = field(default_factory=dict)
 
 
 class Sketch:
@@ -119,13 +28,23 @@ class Sketch:
     """
 
     def __init__(
-        self, batch: int = 1, formats: Formats = Formats(), ranks: Mapping[str, int] | None = None, again: Container[str] = ()
+        self, batch: int = 1, formats: Formats = CUDA, ranks: Mapping[str, int] | None = None, again: Container[str] = ()
     ) -> None:
         self.batch, self.formats, self.ranks, self.again = batch, formats, ranks or {}, again
-        self.live = self.peak = 0
+        self.meter = Meter()
         self._open = Block("")
         self.blocks = [self._open]
         self._copies: dict[tuple[Memory, int, str], Memory] = {}
+
+    @property
+    def live(self) -> int:
+        """Bytes that there are now."""
+        return self.meter.live
+
+    @property
+    def peak(self) -> int:
+        """The most bytes that there were at once."""
+        return self.meter.peak
 
     @contextmanager
     def block(self, name: str, *inputs: Value) -> Iterator[None]:
@@ -147,7 +66,7 @@ class Sketch:
     def given(self, rows: int, channels: int, learns: bool = False, width: int = 0) -> Value:
         """A value from outside, or one that has just been calculated."""
         width = width or self.formats.compute
-        return Value(rows, channels, width, learns, Memory(self, rows * channels * width))
+        return Value(rows, channels, width, learns, Memory(self.meter, rows * channels * width))
 
     def made(self, rows: int, channels: int, *sources: Value) -> Value:
         """What comes of `sources`, in the widest of their formats."""
@@ -194,9 +113,9 @@ class Sketch:
         if not rank:  # the change, as it is made, and its gradient
             self._work(x, y, more=2 * FLOAT32 * thin)
             return
-        self._keep(Memory(self, y.rows * rank * self.formats.compute), "adapter")
+        self._keep(Memory(self.meter, y.rows * rank * self.formats.compute), "adapter")
         if self.formats.compute < FLOAT32:  # the factors as autocast rounds them
-            self._keep(Memory(self, thin * self.formats.compute), "adapter")
+            self._keep(Memory(self.meter, thin * self.formats.compute), "adapter")
 
     def table(self, path: str, numbers: int) -> None:
         """Numbers that are looked up or added: embeddings, tokens, positions."""
@@ -214,7 +133,7 @@ class Sketch:
         y = self.given(x.rows, x.channels, x.learns or path in self.ranks, width)
         if y.learns:
             self._keep(self._cast(x, width), "norm")
-            self._keep(Memory(self, 2 * width * (self.batch * groups or x.rows)), "norm")
+            self._keep(Memory(self.meter, 2 * width * (self.batch * groups or x.rows)), "norm")
         self._work(x, y)
         return y
 
@@ -230,7 +149,7 @@ class Sketch:
         y = self.given(x.rows, x.channels, x.learns, x.width if back else max(x.width, self.formats.norms))
         if x.learns:
             self._keep(self._cast(x, FLOAT32), "norm")
-            self._keep(Memory(self, FLOAT32 * (rows or x.rows)), "norm")
+            self._keep(Memory(self.meter, FLOAT32 * (rows or x.rows)), "norm")
             if copies:
                 self._keep(x.memory, "norm")
         self._work(x, y)
@@ -277,7 +196,7 @@ class Sketch:
             for x in (q, k, v):
                 self._keep(self._cast(x, self.formats.compute), "attention")
             self._keep(y.memory, "attention")
-            self._keep(Memory(self, FLOAT32 * q.rows * heads), "attention")
+            self._keep(Memory(self.meter, FLOAT32 * q.rows * heads), "attention")
         self._work(q, k, v, y)
         return y
 
@@ -290,7 +209,7 @@ class Sketch:
         key = x.memory, width, shared
         copy = self._copies.get(key) if shared else None
         if copy is None:
-            copy = Memory(self, x.rows * x.channels * width)
+            copy = Memory(self.meter, x.rows * x.channels * width)
             if shared:
                 self._copies[key] = copy
         return copy

@@ -7,13 +7,14 @@ from typing import Any
 
 from engine.memory.networks import DENOISERS, TEXT_ENCODERS, TEXT_WIDTH
 from engine.memory.networks.vae import decoder, encoder
-from engine.memory.sketch import Formats, Sketch
+from engine.memory.sketch import Sketch
+from engine.memory.values import CUDA, HALF, Formats
 
 Config = Mapping[str, Any]
 
 
 def denoise(
-    kind: str, config: Config, width: int, height: int, tokens: int, *, batch: int = 1, formats: Formats = Formats(),
+    kind: str, config: Config, width: int, height: int, tokens: int, *, batch: int = 1, formats: Formats = CUDA,
     ranks: Mapping[str, int] | None = None, again: Container[str] = (), text_learns: bool = False,
 ) -> Sketch:  # fmt: skip
     """One prediction.
@@ -33,7 +34,7 @@ def denoise(
 
 
 def encode_text(
-    kind: str, config: Config, tokens: int, *, batch: int = 1, formats: Formats = Formats(),
+    kind: str, config: Config, tokens: int, *, batch: int = 1, formats: Formats = CUDA,
     ranks: Mapping[str, int] | None = None, again: Container[str] = (),
 ) -> Sketch:  # fmt: skip
     """Texts of so many tokens through a text encoder."""
@@ -42,14 +43,14 @@ def encode_text(
     return sketch
 
 
-def encode_picture(config: Config, width: int, height: int, formats: Formats = Formats(2, 2), batch: int = 1) -> Sketch:
+def encode_picture(config: Config, width: int, height: int, formats: Formats = HALF, batch: int = 1) -> Sketch:
     """Pictures of this size in px to latents."""
     sketch = Sketch(batch, formats)
     encoder(sketch, config, width, height)
     return sketch
 
 
-def decode_picture(config: Config, width: int, height: int, formats: Formats = Formats(2, 2), batch: int = 1) -> Sketch:
+def decode_picture(config: Config, width: int, height: int, formats: Formats = HALF, batch: int = 1) -> Sketch:
     """Latents to pictures of this size in px."""
     sketch = Sketch(batch, formats)
     decoder(sketch, config, width, height)

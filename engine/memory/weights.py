@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Container
 from math import ceil
 
-from engine.memory.sketch import Block, Sketch
+from engine.memory.sketch import Sketch
+from engine.memory.values import Block
 
 SMALLEST = 4096
 """Matrices with fewer numbers are not quantised."""

@@ -24,7 +24,7 @@ from engine.formats.models import MODELS
 from engine.formats.models.base import Part, PartSource
 from engine.formats.safetensors_header import Header, read_header
 from engine.formats.safetensors_reader import read_tensor
-from engine.formats.scaled import SCALES
+from engine.formats.scaled import SCALES, WEIGHT_SCALES
 from engine.formats.single_file import bad_shape, part_config, part_shapes, read_place
 from engine.formats.whole_model import PartState
 from engine.model_facts import ModelFacts, model_facts
@@ -98,8 +98,10 @@ class Checkpoint:
         size, places = self.sizes[part, key], self.places[part, key]
         if not places:
             return LazyTensor("F32", size, partial(torch.eye, *size))
-        stored = self.headers[places[0].file].tensors[places[0].key].dtype
-        return LazyTensor(stored, size, partial(self.tensor, part, key)).rounded("BF16" if self.scaled and stored[:2] == "F8" else stored)
+        lying, tensors = places[0], self.headers[places[0].file].tensors
+        stored = tensors[lying.key].dtype
+        scaled = any(lying.key.removesuffix(".weight") + ending in tensors for ending in WEIGHT_SCALES)
+        return LazyTensor(stored, size, partial(self.tensor, part, key)).rounded("BF16" if scaled else stored)
 
 
 class LayerTensors(Mapping[str, Tensor]):

@@ -17,6 +17,7 @@ from engine.errors import AdapterError
 from engine.formats.kohya_tensors import kohya_names
 from engine.formats.summary import family_of
 from engine.tools.bench import Bench, Builder, Report, shared_metadata, weights_of
+from engine.tools.placed import layer_by_layer
 
 FACTORS = {"lora_down.weight", "lora_up.weight", "alpha"}
 
@@ -25,7 +26,7 @@ def cut(options: CutOptions, bench: Bench) -> Report:
     """Raises:
     AdapterError: `tool.not_lora`, `tool.rank_too_high`.
     """
-    (file,) = bench.adapters()
+    file = layer_by_layer(bench.adapters()[0])
     names = kohya_names(file.modules, family_of(file))
     builder, before = Builder(weights_of(file)[0].dtype, names), []
     for written in bench.watch(list(file.modules)):

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import diffusers
+
 from engine.errors import ModelError
 from engine.families.loading import load_tokenizers
 from engine.families.parts import save_config
@@ -46,7 +48,7 @@ def _furnish_anew(folder: Path, checkpoint: Checkpoint, schedule: Mapping[str, A
     for encoder, tokenizer in load_tokenizers(facts, checkpoint.parts).items():
         tokenizer.save_pretrained(folder / model.tokenizers[encoder])
     configs = CONFIGS / model.variants[facts.variant].configs
-    index = json.loads((configs / "model_index.json").read_text(encoding="utf-8"))
+    index = json.loads((configs / "model_index.json").read_text(encoding="utf-8")) | {"_diffusers_version": diffusers.__version__}
     for name in model.optional:
         if name not in checkpoint.parts:
             index |= {name: [None, None], model.tokenizers[name]: [None, None]}

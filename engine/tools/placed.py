@@ -7,6 +7,7 @@ or the weights of the layer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from engine.adapters.layers import Base
 from engine.adapters.network import Network, read_module
 from engine.errors import AdapterError
 from engine.formats.adapter_file import AdapterFile
-from engine.formats.kohya_tensors import kohya_names
+from engine.formats.kohya_tensors import kohya_names, taken_apart
 from engine.formats.names import DiskName
 from engine.formats.suffixes import algorithm_of
 from engine.formats.summary import family_of
@@ -24,6 +25,12 @@ from engine.tools.checkpoint import Checkpoint
 
 ALONE = ("lora", "full", "norm")
 """Algorithms whose tensors say everything."""
+
+
+def layer_by_layer(file: AdapterFile) -> AdapterFile:
+    """The file with each layer by itself where that changes nothing: ranks are counted per layer."""
+    modules = {name: dict(parts) for name, parts in taken_apart(file.modules, family_of(file)).items()}
+    return replace(file, modules=modules)
 
 
 class Changes(Mapping[str, Change]):

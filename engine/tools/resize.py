@@ -14,7 +14,7 @@ from engine.config.tools import ResizeOptions
 from engine.errors import AdapterError
 from engine.tools.bench import Bench, Builder, Report, chosen_dtype, shared_metadata, weights_of
 from engine.tools.change import Change
-from engine.tools.placed import read_changes
+from engine.tools.placed import layer_by_layer, read_changes
 from engine.tools.spectrum import above_ratio, share_of_norm, share_of_sum
 
 REDUCTIONS: dict[str, Callable[[Tensor, float], int]] = {
@@ -39,7 +39,7 @@ def resize(options: ResizeOptions, bench: Bench) -> Report:
                 "tool.not_lora", f"{file.path.name}: the module {name} is no plain LoRA.", "A LoRA or LoCon without weight decomposition.",
                 "Merge it alone with a base model first.", path=file.path.name, module=name, field="tool.file",
             )  # fmt: skip
-    changes = read_changes(file, None)
+    changes = read_changes(layer_by_layer(file), None)
     builder, before = Builder(chosen_dtype(options.precision, weights_of(file)), changes.names), []
     for name in bench.watch(list(changes)):
         change = changes[name]

@@ -11,6 +11,7 @@ import pytest
 
 from engine import doctor
 from engine.doctor import Check
+from engine.fitting import read_profile
 from engine.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +84,13 @@ def test_data_folder_that_is_not_there_yet_is_judged_by_the_one_above(tmp_path: 
     assert doctor.check_write_access(missing) == Check("Write access", True, str(tmp_path))
     assert doctor.check_disk(missing).found.endswith(f"GB free for {missing}")
     assert not missing.parent.exists(), "a check leaves nothing behind"
+
+
+def test_the_device_is_noted_where_the_page_looks(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path).prepare()
+    checks = {check.name: check for check in doctor.checks(workspace)}
+    profile = read_profile(workspace.root / "config")
+    assert profile and profile.name in checks["Device"].found and f"{profile.memory_mib:,} MiB" in checks["Device"].found
 
 
 def test_folder_that_refuses_files_is_named() -> None:

@@ -110,6 +110,7 @@ def test_the_table_has_every_choice_of_the_config_and_every_reason_is_used() -> 
 
 def test_what_a_device_cannot_do_is_refused_by_field_and_reason() -> None:
     check_config(M3, TrainConfig.model_validate({"model": {"quantization": "int8"}}))
+    check_config(None, TrainConfig.model_validate({"model": {"quantization": "fp8"}}))
     with pytest.raises(DeviceError) as caught:
         check_config(M3, TrainConfig.model_validate({"model": {"quantization": "fp8"}}))
     error = caught.value
@@ -117,6 +118,8 @@ def test_what_a_device_cannot_do_is_refused_by_field_and_reason() -> None:
     assert "fp8" in error.what and "M3" in error.what and "int8" in error.expected and "fp8" not in error.expected
     with pytest.raises(DeviceError, match="main memory"):
         check_config(M3, GenerateConfig(streamed_blocks=4))
+    with pytest.raises(DeviceError, match="float16"):
+        check_config(LAPTOP, GenerateConfig(precision="float16"))
     with pytest.raises(DeviceError, match=r"training\.optimizer\.kind"):
         check_config(LAPTOP, TrainConfig.model_validate({"training": {"optimizer": {"kind": "adamw8bit"}}}))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -12,11 +13,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from engine.config.choices import ModelChoice
 from engine.errors import EngineError, ModelError, PathError
-from engine.library import adapter_names, adapters, datasets, find_model, models
+from engine.families import load_model, ready_model
+from engine.file_notes import FileNotes
+from engine.formats import safetensors_header
+from engine.formats.hashes import model_hashes
+from engine.library import adapter_names, adapters, choose, datasets, find_model, models, pickles
 from engine.model_facts import STARTER, STARTER_FOLDER, missing_parts, model_facts
 from engine.workspace import Workspace
+from tests.support.tiny import tiny_sd1_single_file
 
 
 def lora(modules: int = 1, width: int = 6, **metadata: str) -> bytes:
@@ -158,6 +167,100 @@ def test_models_with_the_starter_first_and_broken_ones_with_their_problem(
         "strange.safetensors": "model.unknown_family", "half": "model.bad_folder",
     }  # fmt: skip
     assert all(card.problem.values["field"] == "model.path" for card in cards if card.problem)
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_sd1_single_file(tmp_path_factory.mktemp("single") / "tiny.safetensors")
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files whose headers are read."""
+    seen: list[str] = []
+    real = safetensors_header.read_header
+
+    def read(path: Path) -> safetensors_header.Header:
+        seen.append(Path(path).name)
+        return real(path)
+
+    monkeypatch.setattr(safetensors_header, "read_header", read)
+    return seen
+
+
+def test_cards_say_what_a_model_is(workspace: Workspace, single: Path, tiny: Path) -> None:
+    file = put(workspace.root / "models" / "checkpoints" / "tiny.safetensors", single.read_bytes())
+    cards = {card.name: card for card in models(workspace)}
+    assert cards[STARTER].format == "fp16" and cards[STARTER].size > 10_000_000
+    card = cards["tiny.safetensors"]
+    assert (card.family, card.title, card.format, card.size) == ("sd1", "Stable Diffusion 1.x", "fp32", file.stat().st_size)
+    assert card.sha256 == "" and not card.pickled and not card.unread
+    model_hashes(file, FileNotes(workspace.cache))
+    assert {card.name: card.sha256 for card in models(workspace)}["tiny.safetensors"] == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_two_hundred_models_are_read_once_each_by_their_headers(workspace: Workspace, single: Path, reads: list[str]) -> None:
+    content = single.read_bytes()
+    header = content[: 8 + int.from_bytes(content[:8], "little")]
+    for number in range(200):
+        with (workspace.root / "models" / "checkpoints" / f"{number:03}.safetensors").open("wb") as stream:
+            stream.write(header)
+            stream.truncate(len(content))  # a hole where the weights are
+    unread = models(workspace, seconds=0)
+    assert len(unread) == 201 and all(card.unread and card.size == len(content) for card in unread[1:]) and not reads[1:]
+    reads.clear()
+    cards = models(workspace)
+    assert [card.family for card in cards] == ["sd1"] * 201 and sorted(set(reads)) == sorted(reads) and len(reads) <= 201
+    safetensors_header._kept.cache_clear()
+    reads.clear()
+    assert models(workspace) == cards and not [name for name in reads if name[0].isdigit()]
+    os.utime(workspace.root / "models" / "checkpoints" / "007.safetensors", ns=(9, 9))
+    models(workspace)
+    assert [name for name in reads if name[0].isdigit()] == ["007.safetensors"]
+
+
+# ---- pickles ----
+
+
+@pytest.fixture
+def pickled(workspace: Workspace, single: Path) -> Path:
+    path = workspace.root / "models" / "checkpoints" / "old.ckpt"
+    torch.save({"state_dict": load_file(single), "global_step": 7}, path)
+    (path.parent / "tokenizers").symlink_to(single.parent / "tokenizers")
+    return path
+
+
+def test_a_pickle_is_listed_and_known_once_it_is_converted(workspace: Workspace, pickled: Path, single: Path) -> None:
+    choice = ModelChoice("old")
+    assert find_model("old", workspace) == find_model("old.ckpt", workspace) == pickled
+    facts = choose(choice, workspace)
+    assert facts.family == "" and facts.location == pickled and pickles(choice, workspace) == [pickled]
+    (card,) = (card for card in models(workspace) if card.path == pickled)
+    assert card.pickled and card.family == "" and card.problem is None
+    facts = ready_model(choice, workspace)
+    assert facts == choose(choice, workspace) and pickles(choice, workspace) == []
+    assert (facts.family, facts.name, facts.location) == ("sd1", "old", pickled)
+    assert next(card for card in models(workspace) if card.path == pickled).family == "sd1"
+    one, other = (load_model(each, torch.device("cpu"), torch.float32) for each in (single, facts))
+    assert one.weights_key == other.weights_key
+
+
+def test_a_pickled_vae_is_converted_with_the_model_that_wants_it(workspace: Workspace, single: Path, tiny: Path) -> None:
+    vae = {key.removeprefix("first_stage_model."): x for key, x in load_file(single).items() if key.startswith("first_stage")}
+    path = workspace.root / "models" / "vae" / "bright.vae.pt"
+    torch.save({"state_dict": vae | {"loss.logvar": torch.ones(1)}}, path)
+    choice = ModelChoice("tiny", "bright.vae")
+    assert choose(choice, workspace).family == "" and pickles(choice, workspace) == [path]
+    facts = ready_model(choice, workspace)
+    assert facts.family == "sd1" and facts.other_vae and facts.other_vae.name == "bright.vae.safetensors"
+
+
+def test_a_safetensors_file_comes_before_a_pickle_of_the_same_name(workspace: Workspace, pickled: Path, single: Path) -> None:
+    better = put(pickled.with_suffix(".safetensors"), single.read_bytes())
+    assert find_model("old", workspace) == better and find_model("old.ckpt", workspace) == pickled
+
+
+# ---- facts ----
 
 
 def test_facts_of_the_starter() -> None:

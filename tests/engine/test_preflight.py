@@ -10,6 +10,7 @@ from PIL import Image
 from engine.config.load import nested, validate
 from engine.config.train import TrainConfig
 from engine.errors import EngineError
+from engine.fitting import DeviceProfile, write_profile
 from engine.model_facts import STARTER_FOLDER, model_facts
 from engine.preflight import Preflight, preflight
 from engine.workspace import Workspace
@@ -62,6 +63,24 @@ def test_pictures_of_several_shapes(workspace: Workspace) -> None:
 def test_without_buckets_all_are_squares(workspace: Workspace) -> None:
     assert planned(workspace, dataset__enable_buckets=False).buckets == {(STARTER.resolution,) * 2: 6}
     assert planned(workspace, dataset__enable_buckets=False, dataset__resolution=128).buckets == {(128, 128): 6}
+
+
+def test_what_the_device_cannot_do_is_told_before_the_start(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path).prepare()
+    practice = {"dataset__folder": "practice/mascot", "dataset__trigger": "mofumo"}
+    card = DeviceProfile("cuda", "P100", (6, 0), 16_000)
+    asked = {
+        "model__quantization": "nf4", "model__attention": "flash", "model__precision": "bfloat16", "training__precision": "bfloat16",
+        "training__optimizer__kind": "adamw8bit",
+    }  # fmt: skip
+    for name, value in asked.items():
+        assert planned(workspace, **practice, **{name: value}).plan.steps, "nothing is refused before the device is known"
+    write_profile(card, workspace.root / "config")
+    for name, value in asked.items():
+        with pytest.raises(EngineError) as caught:
+            planned(workspace, **practice, **{name: value})
+        assert (caught.value.code, caught.value.values["field"]) == ("device.unsupported", name.replace("__", "."))
+    assert planned(workspace, **practice, model__quantization="int8", model__streamed_blocks=2).plan.steps
 
 
 def test_small_pictures_can_stay_small(workspace: Workspace) -> None:
@@ -143,3 +162,17 @@ def test_planning_writes_nothing(workspace: Workspace) -> None:
     before = listing()
     planned(workspace)
     assert listing() == before
+
+
+def test_memory_is_forecast_for_the_device_that_was_seen_last(workspace: Workspace) -> None:
+    plain = planned(workspace).memory
+    assert plain and plain.available == 0 and plain.fits
+    assert plain.phases["training"]["adapter"] == 4 * sum(planned(workspace).trained.parameters.values())  # type: ignore[union-attr]
+    larger = planned(workspace, adapter__rank=32, samples__count=0).memory
+    assert larger and larger.peak > plain.peak and "sampling" not in larger.phases
+    write_profile(DeviceProfile("cpu", memory_mib=64), workspace.root / "config")
+    try:
+        narrow = planned(workspace)
+        assert narrow.memory and narrow.memory.available == 64 * 2**20 and "memory.too_little" in codes(narrow)
+    finally:
+        (workspace.root / "config" / "device.json").unlink()

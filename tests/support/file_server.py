@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ class Answer:
         cut_after: the connection breaks off after so many bytes, as often as `cuts` says.
         ranges: whether parts are sent when asked for.
         size: said in place of the real one.
+        pace: bytes/s; 0 is as fast as can be.
     """
 
     body: bytes = b""
@@ -31,6 +33,7 @@ class Answer:
     cuts: int = 0
     ranges: bool = True
     size: int | None = None
+    pace: int = 0
 
 
 class FileServer:
@@ -98,7 +101,10 @@ class _Handler(BaseHTTPRequestHandler):
             answer.cuts -= 1
             body = body[: answer.cut_after]
         with contextlib.suppress(OSError):  # they have seen enough
-            self.wfile.write(body)
+            step = answer.pace // 10 or len(body) or 1
+            for start in range(0, len(body), step):
+                self.wfile.write(body[start : start + step])
+                time.sleep(0.1 if answer.pace else 0)
         if len(body) < size:
             self.close_connection = True
 

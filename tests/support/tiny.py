@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
+
+from safetensors.torch import load_file, save_file
 
 from engine.formats.single_file_writer import write_single_file
 from engine.tiny.pipeline import tiny_pipeline
@@ -31,4 +34,13 @@ def tiny_sd1_single_file(path: Path | str, seed: int = 0, prediction_type: str =
     networks = {name: pipeline.components[name] for name in ("text_encoder", "unet", "vae")}
     write_single_file(path, "sd1", networks, "base", prediction_type, 64)
     save_tokenizers(pipeline, "sd1", Path(path).parent / "tokenizers")
+    return Path(path)
+
+
+def tiny_vae(path: Path | str, seed: int = 0) -> Path:
+    """Save the VAE of such a pipeline as a file of its own."""
+    with tempfile.TemporaryDirectory() as place:
+        whole = load_file(tiny_sd1_single_file(Path(place) / "whole.safetensors", seed))
+    prefix = "first_stage_model."
+    save_file({key.removeprefix(prefix): tensor for key, tensor in whole.items() if key.startswith(prefix)}, path)
     return Path(path)

@@ -108,23 +108,29 @@ def unreal(compute: torch.dtype = torch.float32, cuda: bool = False) -> Iterator
         yield
 
 
-def picture_inputs(kind: str, network: Any, batch: int, width: int, height: int, tokens: int) -> Tensor:
-    """A prediction of a denoiser for latents of this size, whose numbers are whatever they are."""
-    config, dtype = network.config, next(network.parameters()).dtype
+def picture_inputs(
+    kind: str, network: Any, batch: int, width: int, height: int, tokens: int, dtype: torch.dtype | None = None
+) -> Tensor:
+    """A prediction of a denoiser for latents of this size, whose numbers are all alike."""
+    config, dtype = network.config, dtype or next(network.parameters()).dtype
 
     def some(*size: int) -> Tensor:
-        return torch.empty(*size, dtype=dtype)
+        return torch.ones(*size, dtype=dtype)
 
     if kind == "unet":
-        told = {"text_embeds": some(batch, config.projection_class_embeddings_input_dim - 1536), "time_ids": some(batch, 6)} if config.addition_embed_type else {}
+        told = (
+            {"text_embeds": some(batch, config.projection_class_embeddings_input_dim - 1536), "time_ids": some(batch, 6)}
+            if config.addition_embed_type
+            else {}
+        )
         latents, words = some(batch, config.in_channels, height, width), some(batch, tokens, config.cross_attention_dim)
-        return network(latents, torch.empty(batch), words, added_cond_kwargs=told).sample
+        return network(latents, torch.ones(batch), words, added_cond_kwargs=told).sample
     if kind == "sd3":
         latents, words = some(batch, config.in_channels, height, width), some(batch, tokens, config.joint_attention_dim)
-        return network(latents, words, some(batch, config.pooled_projection_dim), torch.empty(batch)).sample
+        return network(latents, words, some(batch, config.pooled_projection_dim), torch.ones(batch)).sample
     if kind == "flux":
         count = width * height // 4
-        ids, guidance = (torch.empty(count, 3), torch.empty(tokens, 3)), torch.empty(batch) if config.guidance_embeds else None
+        ids, guidance = (torch.ones(count, 3), torch.ones(tokens, 3)), torch.ones(batch) if config.guidance_embeds else None
         words, pooled = some(batch, tokens, config.joint_attention_dim), some(batch, config.pooled_projection_dim)
         return network(some(batch, count, config.in_channels), words, pooled, some(batch), *ids, guidance).sample
     latents = [some(config.in_channels, 1, height, width) for _ in range(batch)]

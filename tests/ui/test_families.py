@@ -37,10 +37,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A program of its own with a tiny model of each family and a few pictures."""
     data = tmp_path_factory.mktemp("families") / "data"
     running = [make_tiny(family, data / "models" / "checkpoints" / f"tiny-{family}") for family in FAMILIES]
-    for process in running:
-        assert process.wait(SECONDS_TO_WORK) == 0
     make_photos(data / "datasets" / "holiday", 2, seed=4)
     program = start(data)
+    assert [process.wait(SECONDS_TO_WORK) for process in running] == [0] * len(FAMILIES)
     yield program
     program.interrupt()
 

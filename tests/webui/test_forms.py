@@ -14,8 +14,11 @@ from engine.config.generate import GenerateConfig
 from engine.config.load import validate
 from engine.config.train import TrainConfig
 from engine.errors import EngineError
+from engine.fitting import FIELDS, DeviceProfile, check_config, refusals
 from webui import i18n
 from webui.forms import INVALID, Form, from_widget, keyed, to_widget
+from webui.i18n import LANGUAGES
+from webui.widgets.device import SIGN
 
 
 def whole(name: str, model: type, scope: str = "", **options: Any) -> Form:
@@ -129,6 +132,51 @@ def test_empty_numbers_are_empty() -> None:
     assert from_widget(field, " ") is None
     assert from_widget(field, "12") == 12
     assert from_widget(field, "1.5") == "1.5"
+
+
+# ---- what the device cannot do ----
+
+M3, P100 = DeviceProfile("mps", "M3"), DeviceProfile("cuda", "P100", (6, 0))
+EVERYTHING = DeviceProfile("cuda", "H100", (9, 0), bfloat16=True, bitsandbytes=True)
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+@pytest.mark.parametrize("device", [M3, P100, EVERYTHING, None], ids=lambda each: each.name if each else "unknown")
+def test_what_the_device_refuses_is_told_in_choices_and_help(device: DeviceProfile | None, code: str) -> None:
+    for model, scope in ((TrainConfig, ""), (GenerateConfig, "generate.")):
+        form = whole("x", model, scope, device=lambda: device)
+        keys = [key for key in form.keys if form.components[key] in form.fitted]
+        assert {form.fields[key].path for key in keys} == FIELDS.keys() & {field.path for field in form.fields.values()}
+        for key, update in zip(keys, form.fit(code), strict=True):
+            refused = refusals(device, FIELDS[form.fields[key].path]) if device else {}
+            choices = update.get("choices", [])
+            assert tuple(value for _, value in choices) == form.fields[key].choices
+            assert {value for name, value in choices if name.startswith(SIGN)} == refused.keys() & set(form.fields[key].choices)
+            if refused:
+                help, *lines = update["info"].split("\n")
+                assert help == i18n.t(f"{scope}{key}.help", code)
+                assert [line.rpartition(": ")[2].removeprefix(f"{SIGN} ") for line in lines] == [
+                    i18n.t(f"text.device.why.{reason}", code) for reason in dict.fromkeys(refused.values())
+                ]
+            else:
+                assert update["info"].key == f"{scope}{key}.help"
+
+
+def test_a_refused_choice_is_told_at_its_field_and_the_help_comes_back() -> None:
+    form = whole("train", TrainConfig, device=lambda: M3)
+    values = form.values({"model": {"quantization": "nf4"}})
+    config = form.check(values, "en").config
+    assert config, "what was chosen elsewhere can be shown"
+    with pytest.raises(EngineError) as refused:
+        check_config(M3, config)
+    problems = form.problem_of(refused.value, "ja")
+    why = i18n.t("text.device.why.mps_bitsandbytes", "ja")
+    assert list(problems) == ["model.quantization"] and why in problems["model.quantization"]
+    keys = [key for key in form.keys if form.components[key] in form.fitted]
+    kept = dict(zip(keys, form.fit("ja", marked=list(problems)), strict=True))
+    assert [key for key, update in kept.items() if "info" not in update] == ["model.quantization"]
+    restored = dict(zip(form.keys, form.mark({}, list(problems), "ja"), strict=True))["model.quantization"]["info"]
+    assert why in restored
 
 
 # ---- several kinds in one section ----

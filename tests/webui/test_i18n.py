@@ -9,7 +9,9 @@ from typing import get_args
 
 import pytest
 
+from engine import fitting
 from engine.config.field import fields
+from engine.config.generate import GenerateConfig
 from engine.config.tools import TOOLS
 from engine.errors import DatasetError, EngineError
 from engine.formats.adapter_layout import AdapterFormat
@@ -79,6 +81,12 @@ def test_reasons_are_told_in_english_as_the_engine_says_them() -> None:
     assert {code: table("en")[f"text.loads_why.{code}"] for code in REASONS} == REASONS
 
 
+def test_what_a_device_cannot_do_has_words() -> None:
+    assert {code: table("en")[f"text.device.why.{code}"] for code in fitting.REASONS} == fitting.REASONS
+    assert {f"text.device.row.{setting}" for setting in fitting.TABLE} <= set(table("en"))
+    assert {f"text.device.kind.{kind}" for kind in get_args(fitting.Kind)} <= set(table("en"))
+
+
 def test_no_key_is_the_beginning_of_another() -> None:
     keys = set(table("en"))
     assert [key for key in keys if any(other.startswith(f"{key}.") for other in keys)] == []
@@ -116,6 +124,15 @@ def test_errors_are_told_in_both_languages() -> None:
     error = DatasetError("dataset.no_pictures", "There are no pictures in 'x'.", "", "Look.", folder="x", extensions=".png")
     assert explain(error, "en").what == "There are no pictures in 'x'."
     assert "x に使える画像がありません" in explain(error, "ja").text
+
+
+def test_the_reason_of_a_refusal_is_told_in_both_languages() -> None:
+    with pytest.raises(EngineError) as refused:
+        fitting.check_config(fitting.DeviceProfile("mps", "M3"), GenerateConfig(streamed_blocks=4))
+    assert fitting.REASONS["mps_streaming"] in explain(refused.value, "en").what
+    told = explain(refused.value, "ja")
+    assert told.what.startswith("M3 では 4 を使えません") and table("ja")["text.device.why.mps_streaming"] in told.what
+    assert told.expected == "使える値: 0。"
 
 
 def test_an_error_without_its_values_is_told_in_english() -> None:

@@ -85,7 +85,7 @@ class _Builder:
             load_outputs=self._load_outputs,
             refresh=self._refresh,
             refresh_inputs=[self.cards_seen, self.form.components["model"], self.live_run],
-            refresh_outputs=[self.cards_seen, self.cards, self.live, self.live_run],
+            refresh_outputs=self._refresh_outputs,
             try_run=self._try_run,
             try_outputs=[self.form.components["prompt"], self.form.components["model"], self.live, self.live_run],
         )
@@ -175,36 +175,33 @@ class _Builder:
         form.components["model"].change(
             self._follow, [form.components["model"], self.followed, *followers], [self.followed, *followers], queue=False, **quiet
         ).then(form.seen, form.inputs, form.inputs, queue=False, **quiet)
-        self._load_outputs = [
-            form.components["model"], form.components["vae"], *form.fitted, self.cards_seen, self.cards, self.live, self.live_run, *shown,
+        self._refresh_outputs = [
+            self.cards_seen, self.cards, self.live, self.live_run, form.components["model"], form.components["vae"],
         ]  # fmt: skip
+        self._load_outputs = [*form.fitted, *self._refresh_outputs, *shown]
 
     # ---- what happens ----
 
     def _load(self, request: gr.Request) -> list[Any]:
         """The page opens: models, adapters, and the last pictures."""
         language = self.context.language(request)
-        models = gr.update(choices=[library.STARTER, *library.model_names(self.workspace)])
         last = next(iter(self.jobs.list(limit=1, kinds=("generate",))), None)
         shown = self._show(last, language) if last else self._nothing(language)
-        vaes = gr.update(choices=vae_choices(self.workspace))
-        return [models, vaes, *self.form.fit(language), *self._refresh(request, {}, "starter", ""), *shown]
+        return [*self.form.fit(language), *self._refresh(request, {}, "starter", ""), *shown]
 
     def _refresh(self, request: gr.Request, seen: dict[str, str], model: str, live_run: str) -> list[Any]:
-        """The adapters there are now, and the run at work; what has not changed is left alone."""
+        """The adapters, models and VAEs there are now, and the run at work; what has not changed is left alone."""
         language = self.context.language(request)
         named = library.adapter_names(self.workspace)
         by_file = {file: name for name, (file, _) in named.items()}
         cards = [card for card in library.adapters(self.workspace) if card.path in by_file]
         html = insertable(cards, [by_file[card.path] for card in cards], self._family(model), self.workspace, language)
         run, live = self._live(live_run, language)
-        now = {"cards": html, "live": repr(live)}
-        return [
-            now,
-            gr.skip() if seen.get("cards") == html else html,
-            gr.skip() if seen.get("live") == now["live"] else live,
-            run,
-        ]
+        models, vaes = [library.STARTER, *library.model_names(self.workspace)], vae_choices(self.workspace)
+        now = {"cards": html, "live": repr(live), "models": repr(models), "vaes": repr(vaes)}
+        shown = {"cards": html, "live": live, "models": gr.update(choices=models), "vaes": gr.update(choices=vaes)}
+        cards, live, *lists = (gr.skip() if seen.get(name) == now[name] else update for name, update in shown.items())
+        return [now, cards, live, run, *lists]
 
     def _live(self, before: str, language: str) -> tuple[str, Any]:
         """(id of the run that has something to try, update of its checkbox)."""

@@ -14,6 +14,7 @@ from engine.config.field import TRAITS
 from engine.config.load import validate
 from engine.config.train import TrainConfig
 from engine.errors import EngineError
+from engine.fitting import check_config
 from engine.jobs import actions
 from engine.jobs.job import LIVE
 from engine.preflight import Preflight, preflight, scan_dataset
@@ -214,9 +215,10 @@ class _Builder:
         return found, missing, problems
 
     def _field_errors(self, config: TrainConfig, name: str) -> list[EngineError]:
-        """Name, model and pictures looked at one by one, so that one that is wrong does not hide another."""
+        """Name, model, device and pictures looked at one by one, so that one that is wrong does not hide another."""
         looks: list[tuple[str, Callable[[], Any]]] = [
             ("model.path", lambda: library.choose(config.model.choice, self.workspace)),
+            ("model.precision", lambda: check_config(self.context.device(), config)),
             ("dataset.folder", lambda: scan_dataset(config, self.workspace)),
             ("output.name", lambda: name and check_name(name)),
         ]

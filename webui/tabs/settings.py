@@ -56,7 +56,6 @@ def build(context: Context) -> SettingsTab:
             language, theme = _choices()
             with gr.Column(elem_classes=["card"]):
                 gr.Markdown(label("set.section_tokens"), elem_classes=["section"])
-                gr.Markdown(label("set.tokens_help"), elem_classes=["hint"])
                 tokens = TokenBox(context)
             with gr.Column(elem_classes=["card"]):
                 gr.Markdown(label("set.section_start"), elem_classes=["section"])

@@ -50,7 +50,7 @@ def device_html(profile: DeviceProfile | None, language: str) -> str:
     cells = ""
     for name, lines in rows.items():
         cells += text("dt", t(f"text.device.row.{name}", language)) + tag("dd", "".join(text("span", line) for line in lines))
-    return tag("dl", cells, class_="facts device")
+    return tag("dl", cells, class_="facts")
 
 
 def _name(field: Field, scope: str, word: str, language: str) -> str:

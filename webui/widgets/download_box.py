@@ -24,10 +24,10 @@ SECONDS = 1.0
 """Between two looks."""
 SHOWN_SECONDS = 24 * 3600
 """So long the last one that ended is shown."""
-STOP = """
+BUTTONS = """
 element.addEventListener('click', (event) => {
-    const button = event.target.closest('[data-stop]');
-    if (button) trigger('select', { job: button.dataset.stop });
+    const button = event.target.closest('[data-verb]');
+    if (button) trigger('select', { verb: button.dataset.verb, job: button.dataset.job });
 });
 """
 
@@ -52,12 +52,12 @@ class DownloadBox:
             )  # fmt: skip
             self.start = gr.Button(label("lib.download"), variant="primary", elem_id="download-start", size="md")
             self.trouble = gr.HTML(elem_id="download-trouble", visible=False)
-            self.view = gr.HTML(elem_id="download-view", js_on_load=STOP)
+            self.view = gr.HTML(elem_id="download-view", js_on_load=BUTTONS)
         self.load_outputs: list[Any] = [self.view, self.timer, self.arrived]
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
         given, shown = [self.press, self.source], [self.trouble, self.source, *self.load_outputs]
         gr.on([self.start.click, self.source.submit], self._start, given, shown, js=PRESS, **quiet)
-        self.view.select(self._stop, None, self.load_outputs, **quiet)
+        self.view.select(self._press, None, [self.trouble, *self.load_outputs], **quiet)
         self.ticked = self.timer.tick(self.load, None, self.load_outputs, **quiet)
 
     def load(self, request: gr.Request) -> list[Any]:
@@ -76,14 +76,24 @@ class DownloadBox:
             self.context.check_owner(request)
             actions.start_download(DownloadConfig(source=source or ""), self.context.workspace, press or None)
             self.context.ensure_downloader()
-        html = problem(problems[0], self.context.language(request)) if problems else ""
-        return [gr.update(value=html, visible=bool(html)), gr.skip() if problems else "", *self.load(request)]
+        return [self._told(request, problems), gr.skip() if problems else "", *self.load(request)]
 
-    def _stop(self, request: gr.Request, event: gr.EventData) -> list[Any]:
-        with reported([]):
+    def _press(self, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """A button beside a download: stop it, or start what it was anew, which goes on where it ended."""
+        problems: list[EngineError] = []
+        with reported(problems):
             self.context.check_owner(request)
-            actions.cancel(self.context.jobs.get(str(event._data.get("job", ""))), self.context.workspace)
-        return self.load(request)
+            job = self.context.jobs.get(str(event._data.get("job", "")))
+            if event._data.get("verb") == "stop":
+                actions.cancel(job, self.context.workspace)
+            else:
+                actions.start_download(DownloadConfig(source=job.config["source"]), self.context.workspace)
+                self.context.ensure_downloader()
+        return [self._told(request, problems), *self.load(request)]
+
+    def _told(self, request: gr.Request, problems: list[EngineError]) -> Any:
+        html = problem(problems[0], self.context.language(request)) if problems else ""
+        return gr.update(value=html, visible=bool(html))
 
 
 def _newest_done(jobs: list[Job]) -> str:

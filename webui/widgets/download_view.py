@@ -13,7 +13,10 @@ from webui.widgets.notices import problem
 from webui.widgets.run_view import bar
 from webui.widgets.words import duration, megabytes
 
-TOKEN_PAGES = {"download.gated": "https://huggingface.co/settings/tokens", "download.needs_token": "https://civitai.com/user/account"}
+TOKEN_PAGES = {
+    "download.gated": "https://huggingface.co/settings/tokens",
+    "download.needs_token": "https://civitai.com/user/account",
+}
 """Error -> where a token is made."""
 BADGES = {"cancelled": "paused"}
 """State -> the one whose colours it has, where that is another."""
@@ -38,10 +41,11 @@ def _body(job: Job, language: str) -> str:
         plan = text("p", plan_words(result, language), class_="hint")
         use = text("span", t(f"text.down.use.{result.get('kind', 'checkpoint')}", language))
         return plan + tag("div", text("strong", words) + use, class_="note note-good", role="status")
+    again = text("button", t("text.down.again", language), type="button", class_="insert", data_verb="again", data_job=job.id)
     if job.state == "cancelled":
-        return text("p", t("text.down.stopped", language), class_="note", role="status")
+        return text("p", t("text.down.stopped", language), class_="note", role="status") + again
     error = EngineError.from_dict(job.error) if job.error else EngineError("download.failed", t("text.down.failed", language))
-    return problem(error, language) + _links(error, language)
+    return problem(error, language) + _links(error, language) + again
 
 
 def _progress(job: Job, language: str) -> str:
@@ -57,7 +61,7 @@ def _progress(job: Job, language: str) -> str:
         words.append(t("text.run.left", language, time=duration(progress["seconds_left"], language)))
     plan = text("p", plan_words(progress["plan"], language), class_="hint") if progress.get("plan") else ""
     status = tag("p", "".join(text("span", word) for word in words), class_="status", role="status")
-    stop = text("button", t("text.down.stop", language), type="button", class_="insert", data_stop=job.id)
+    stop = text("button", t("text.down.stop", language), type="button", class_="insert", data_verb="stop", data_job=job.id)
     return plan + status + bar(done / total if total else 0) + (stop if job.state != "pausing" else "")
 
 
@@ -76,7 +80,16 @@ def _links(error: EngineError, language: str) -> str:
     found = [("page", page)] if error.code == "download.gated" and page.startswith("https://") else []
     found += [("token", TOKEN_PAGES[error.code])] if error.code in TOKEN_PAGES else []
     items = "".join(
-        tag("li", text("a", t(f"text.down.link.{name}", language, address=address), href=address, target="_blank", rel="noopener noreferrer"))
+        tag(
+            "li",
+            text(
+                "a",
+                t(f"text.down.link.{name}", language, address=address),
+                href=address,
+                target="_blank",
+                rel="noopener noreferrer",
+            ),
+        )
         for name, address in found
     )
     return tag("ul", items, class_="plain links") if items else ""

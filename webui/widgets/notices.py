@@ -46,6 +46,8 @@ def _together(group: list[EngineError], language: str) -> str:
         return t("text.notice.caption.missing", language, count=len(group), instead=instead)
     told = explain(first, language).text
     if first.code == "memory.too_little":
-        ways = [t(f"text.memory.way.{way}", language) for way in first.values["ways"]]
-        return f"{explain(first, language).what} {t('text.memory.ways', language, list=t('text.memory.then', language).join(ways))}"
+        ways = [t(f"text.memory.way.{way}", language) + (f" ({size} GiB)" if size else "") for way, size in first.values["ways"]]
+        return (
+            f"{explain(first, language).what} {t('text.memory.ways', language, list=t('text.memory.then', language).join(ways))}"
+        )
     return told if len(group) == 1 else t("text.notice.many", language, text=told, count=len(group) - 1)

@@ -78,4 +78,4 @@ class TokenBox:
             words = t(f"text.set.token_{origin or 'none'}", language, variable=VARIABLES[site])
             delete = text("button", t("text.set.token_delete", language), type="button", class_="insert", data_site=site)
             rows += tag("li", text("strong", title) + text("span", words) + (delete if origin == "saved" else ""))
-        return tag("ul", rows, class_="plain tokens-kept")
+        return text("p", t("text.set.tokens_help", language), class_="hint") + tag("ul", rows, class_="plain tokens-kept")

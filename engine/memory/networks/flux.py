@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.memory.networks.pieces import SINUSOIDS, feed_forward, modulate, modulation, two_layers
-from engine.memory.sketch import Sketch, Value
+from engine.memory.sketch import Sketch
+from engine.memory.values import Value
 
 PACKED = 2
 """Side in latents of what is one token."""
@@ -45,9 +46,7 @@ def _time(sketch: Sketch, config: Mapping[str, Any], channels: int) -> Value:
     return sketch.add(*told, two_layers(sketch, "time_text_embed.text_embedder", pooled, channels))
 
 
-def _double(
-    sketch: Sketch, path: str, x: Value, context: Value, time: Value, heads: int
-) -> tuple[Value, Value]:
+def _double(sketch: Sketch, path: str, x: Value, context: Value, time: Value, heads: int) -> tuple[Value, Value]:
     """`FluxTransformerBlock`."""
     mine, theirs = (modulation(sketch, f"{path}.{name}", time, x.channels, 6) for name in ("norm1", "norm1_context"))
     hidden = modulate(sketch, sketch.norm(f"{path}.norm1.norm", x, weights=0), mine[1], mine[0])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from engine.memory.sketch import Sketch, Value
+from engine.memory.sketch import Sketch
+from engine.memory.values import Value
 
 SINUSOIDS = 256
 """Numbers that a noise level is told as to a transformer."""

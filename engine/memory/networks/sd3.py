@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.memory.networks.pieces import SINUSOIDS, attention, feed_forward, modulate, modulation, two_layers
-from engine.memory.sketch import Sketch, Value
+from engine.memory.sketch import Sketch
+from engine.memory.values import Value
 
 
 def sd3(sketch: Sketch, config: Mapping[str, Any], width: int, height: int, text: Value) -> Value:
@@ -66,7 +67,9 @@ def _feed(sketch: Sketch, norm: str, path: str, x: Value, told: list[Value]) -> 
     return sketch.add(x, sketch.multiply(feed_forward(sketch, path, hidden, gated=False), gate))
 
 
-def _projections(sketch: Sketch, path: str, names: tuple[str, str, str], norms: tuple[str, str], x: Value, heads: int) -> list[Value]:
+def _projections(
+    sketch: Sketch, path: str, names: tuple[str, str, str], norms: tuple[str, str], x: Value, heads: int
+) -> list[Value]:
     """q, k and v of x; q and k normed head by head where `norms` names how."""
     made = [sketch.linear(f"{path}.{name}", x, x.channels, shared=f"{path}/{names[0]}") for name in names]
     for index, norm in enumerate(norms):
@@ -81,9 +84,7 @@ def _attention(sketch: Sketch, path: str, x: Value, heads: int, normed: bool) ->
     return sketch.linear(f"{path}.to_out.0", sketch.attention(q, k, v, heads), x.channels)
 
 
-def _joint(
-    sketch: Sketch, path: str, x: Value, words: Value, heads: int, last: bool, normed: bool
-) -> tuple[Value, Value]:
+def _joint(sketch: Sketch, path: str, x: Value, words: Value, heads: int, last: bool, normed: bool) -> tuple[Value, Value]:
     """Attention over pictures and words together."""
     norms = ("norm_q", "norm_k") if normed else ()
     mine = _projections(sketch, path, ("to_q", "to_k", "to_v"), norms, x, heads)  # type: ignore[arg-type]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from engine.memory.sketch import Sketch, Value
+from engine.memory.sketch import Sketch
+from engine.memory.values import Value
 
 Config = Mapping[str, Any]
 
@@ -34,7 +35,9 @@ def clip(sketch: Sketch, config: Config, tokens: int, prefix: str = "") -> Value
 def clip_projected(sketch: Sketch, config: Config, tokens: int) -> Value:
     """CLIP with the projection of the pooled text."""
     x = clip(sketch, config, tokens, "text_model.")
-    sketch.linear("text_projection", sketch.given(sketch.batch, x.channels, x.learns, x.width), config["projection_dim"], bias=False)
+    sketch.linear(
+        "text_projection", sketch.given(sketch.batch, x.channels, x.learns, x.width), config["projection_dim"], bias=False
+    )
     return x
 
 

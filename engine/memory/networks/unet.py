@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.memory.networks.pieces import attention, feed_forward, resnet, two_layers
-from engine.memory.sketch import Sketch, Value
+from engine.memory.sketch import Sketch
+from engine.memory.values import Value
 
 
 @dataclass(frozen=True)

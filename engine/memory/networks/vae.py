@@ -7,7 +7,8 @@ from typing import Any
 
 from engine.memory.networks.pieces import resnet
 from engine.memory.networks.unet import upsample
-from engine.memory.sketch import Sketch, Value
+from engine.memory.sketch import Sketch
+from engine.memory.values import Value
 
 
 def encoder(sketch: Sketch, config: Mapping[str, Any], width: int, height: int) -> Value:

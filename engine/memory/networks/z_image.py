@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.memory.networks.pieces import SINUSOIDS
-from engine.memory.sketch import Sketch, Value
+from engine.memory.sketch import Sketch
+from engine.memory.values import Value
 
 PATCH, MULTIPLE, TOLD = 2, 32, 256
 """Side of a token in latents; tokens are filled up to multiples of 32; numbers a block is told of the noise level."""
@@ -17,7 +18,9 @@ def z_image(sketch: Sketch, config: Mapping[str, Any], width: int, height: int, 
     width, height: of the latents.
     """
     channels, latents = config["dim"], config["in_channels"] * PATCH**2
-    hidden = sketch.linear(f"all_x_embedder.{PATCH}-1", sketch.given(_filled(sketch, width * height // PATCH**2), latents), channels)
+    hidden = sketch.linear(
+        f"all_x_embedder.{PATCH}-1", sketch.given(_filled(sketch, width * height // PATCH**2), latents), channels
+    )
     hidden = sketch.add(sketch.add(hidden), hidden)  # padding instead of what is missing, then pictures side by side
     time = sketch.linear("t_embedder.mlp.0", sketch.given(sketch.batch, SINUSOIDS), 1024)
     time = sketch.linear("t_embedder.mlp.2", sketch.activation(time), min(channels, TOLD))
@@ -71,7 +74,10 @@ def _attention(sketch: Sketch, path: str, x: Value, config: Mapping[str, Any]) -
     heads = config["n_heads"]
     q, k, v = (sketch.linear(f"{path}.to_{name}", x, x.channels, bias=False, shared=path) for name in "qkv")
     if config.get("qk_norm", True):
-        q, k = (sketch.rms_norm(f"{path}.norm_{name}", value, copies=True, rows=x.rows * heads) for name, value in (("q", q), ("k", k)))
+        q, k = (
+            sketch.rms_norm(f"{path}.norm_{name}", value, copies=True, rows=x.rows * heads)
+            for name, value in (("q", q), ("k", k))
+        )
     mixed = sketch.attention(sketch.add(q), sketch.add(k), v, heads)  # turned by their positions
     return sketch.linear(f"{path}.to_out.0", mixed, x.channels, bias=False)
 

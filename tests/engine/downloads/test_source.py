@@ -30,6 +30,7 @@ SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
         ("a/b/sub folder/日本.safetensors", HubFile("a/b", "sub folder/日本.safetensors")),
         ("https://huggingface.co/a/b/blob/main/x/y.safetensors", HubFile("a/b", "x/y.safetensors")),
         ("https://huggingface.co/a/b/resolve/v1.0/y%20z.safetensors?download=true", HubFile("a/b", "y z.safetensors", "v1.0")),
+        ("https://huggingface.co/a/x.safetensors", HubModel("a/x.safetensors")),
         ("https://civitai.com/models/123", CivitaiModel("https://civitai.com", 123, 0)),
         ("civitai.com/models/123/some-slug?modelVersionId=456", CivitaiModel("https://civitai.com", 123, 456)),
         ("https://civitai.red/models/123", CivitaiModel("https://civitai.red", 123, 0)),

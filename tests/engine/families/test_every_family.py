@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.config.choices import SAMPLERS_FOR
 from engine.config.generate import GenerateConfig
 from engine.config.train import TrainConfig
 from engine.families import load_model
+from engine.families.quantise import FORMATS
 from engine.formats.models import MODELS
 from engine.generation.studio import Studio
 from engine.model_facts import model_facts
@@ -88,8 +90,12 @@ def test_resumed_is_the_same_run(workspace: Workspace, runs: dict[str, Outcome],
 def test_cached_and_uncached_losses_are_the_same(workspace: Workspace, tmp_path: Path, family: str) -> None:
     plain = {"adapter__train_text_encoder": False, "adapter__train_t5": False, "training__max_steps": 2}
     losses = []
-    for number, settings in enumerate(({}, {"training__cache_latents": False, "dataset__shuffle_tags": True, "dataset__keep_tags": 99})):
-        made = train(workspace, tmp_path / str(number), config_of(model__path=name_of(family), output__name="x", **plain, **settings))
+    for number, settings in enumerate(
+        ({}, {"training__cache_latents": False, "dataset__shuffle_tags": True, "dataset__keep_tags": 99})
+    ):
+        made = train(
+            workspace, tmp_path / str(number), config_of(model__path=name_of(family), output__name="x", **plain, **settings)
+        )
         losses.append([step.loss for step in made.of(Step)])
     assert losses[0] == losses[1]
 
@@ -118,9 +124,29 @@ def test_a_single_file_is_the_folder(workspace: Workspace, tmp_path: Path, famil
         assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours), name
 
 
+@pytest.mark.parametrize("how", FORMATS)
 @pytest.mark.parametrize("family", MODELS)
-def test_on_a_quantised_base_the_loss_falls(workspace: Workspace, tmp_path: Path, family: str) -> None:
-    settings = {"model__quantization": "nf4", "training__max_steps": 12, "training__learning_rate": 2e-2, "training__schedule": "constant"}
-    made = train(workspace, tmp_path, config_of(model__path=name_of(family), output__name="nf4", adapter__rank=4, **settings))
+def test_on_a_quantised_base_the_loss_falls(workspace: Workspace, tmp_path: Path, family: str, how: str) -> None:
+    settings = {
+        "model__quantization": how,
+        "training__max_steps": 12,
+        "training__learning_rate": 2e-2,
+        "training__schedule": "constant",
+    }
+    made = train(workspace, tmp_path, config_of(model__path=name_of(family), output__name=how, adapter__rank=4, **settings))
     losses = [step.loss for step in made.of(Step)]
     assert all(loss < float("inf") for loss in losses) and sum(losses[-4:]) < sum(losses[:4])
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_every_sampler_of_the_family_draws_in_its_own_way(workspace: Workspace, tmp_path: Path, family: str) -> None:
+    studio, drawn = Studio(workspace), set()
+    samplers = SAMPLERS_FOR[next(iter(MODELS[family].variants.values())).prediction]
+    for sampler in samplers:
+        request = GenerateConfig(
+            model=name_of(family), prompt="a red cat", sampler=sampler, steps=4, guidance_scale=2, seed=1, width=64, height=64
+        )
+        (made,) = studio.generate(request, tmp_path)
+        assert not made.problems
+        drawn.add(made.file.read_bytes().split(b"IDAT", 1)[1])
+    assert len(drawn) == len(samplers)

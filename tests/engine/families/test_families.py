@@ -71,7 +71,7 @@ LORA = {"lora_unet_mid_block_x.lora_down.weight": torch.ones(2, 4), "lora_unet_m
     ("tensors", "code", "said"),
     [
         (LORA, "model.is_adapter", "LoRA"),
-        ({"conditioner.embedders.0.x": torch.ones(1), "model.diffusion_model.x": torch.ones(1)}, "model.incomplete", "SDXL"),
+        ({"conditioner.embedders.0.x": torch.ones(1), "model.diffusion_model.x": torch.ones(1)}, "model.no_denoiser", "SDXL"),
         ({"model.diffusion_model.input_blocks.0.0.weight": torch.ones(1)}, "model.unknown_family", "SDXL"),
         ({"model.diffusion_model.strange_blocks.0.x": torch.ones(1)}, "model.unknown_family", "not known"),
         ({"something.else": torch.ones(1)}, "model.not_a_checkpoint", "unknown"),

@@ -15,17 +15,17 @@ from PIL import Image
 
 from engine.adapters.network import Network
 from engine.config.adapter import LoraOptions
-from engine.config.choices import SAMPLER_NAMES
+from engine.config.choices import SAMPLER_NAMES, ModelChoice
 from engine.config.generate import GenerateConfig
 from engine.errors import ConfigError, ModelError
+from engine.families import ready_model
 from engine.formats.adapter_writer import write_adapter
 from engine.formats.hashes import adapter_hash, model_hashes
 from engine.formats.infotext import parse_infotext, read_infotext_from_image
 from engine.generation.samplers import infotext_names, sampler_name
 from engine.generation.studio import Picture, Studio, render
-from engine.library import find_model
 from engine.workspace import Workspace
-from tests.support.tiny import tiny_sd1
+from tests.support.tiny import tiny_sd1, tiny_vae
 
 CPU = torch.device("cpu")
 OPTIONS = LoraOptions(rank=2, alpha=2, train_text_encoder=True)
@@ -52,7 +52,7 @@ def _loras_are_gone_afterwards(workspace: Workspace) -> Iterator[None]:
 
 def model_in(studio: Studio):
     """The loaded model; loaded now if it was not."""
-    return studio.shelf.take(find_model("tiny", studio.workspace), CPU, torch.float32)
+    return studio.shelf.take(ready_model(ModelChoice("tiny"), studio.workspace), CPU, torch.float32)
 
 
 def network(studio: Studio, seed: int, options: LoraOptions = OPTIONS) -> Network:
@@ -360,6 +360,12 @@ def test_the_model_is_loaded_once_and_again_when_its_files_change(tmp_path: Path
     assert old() is None and not same(first, second)  # the old one was let go of
 
 
+def test_the_number_format_is_as_asked(workspace: Workspace) -> None:
+    studio = Studio(workspace)
+    (plain,), (brain,) = (make(studio, "a red cat", precision=precision) for precision in ("float32", "bfloat16"))
+    assert studio.shelf.holds(ready_model(ModelChoice("tiny"), workspace), CPU, torch.bfloat16) and not same(plain, brain)
+
+
 def test_the_model_goes_back_as_it_was_loaded(studio: Studio) -> None:
     add_lora(studio, "mine")
     (plain,) = make(studio, "a red cat")
@@ -369,3 +375,12 @@ def test_the_model_goes_back_as_it_was_loaded(studio: Studio) -> None:
     studio.release()
     assert model_in(studio).weights_key == before
     assert same(make(studio, "a red cat")[0], plain)
+
+
+def test_another_vae_is_used_and_named(studio: Studio) -> None:
+    other = tiny_vae(studio.workspace.root / "models" / "vae" / "other.safetensors", seed=5)
+    plain, changed, again = (make(studio, "a", steps=1, vae=name)[0] for name in ("", "other", ""))
+    assert not same(plain, changed) and same(plain, again)
+    said = parse_infotext(changed.infotext)[2]
+    assert (said["VAE"], said["VAE hash"]) == (other.name, model_hashes(other).short)
+    assert "VAE" not in parse_infotext(plain.infotext)[2]

@@ -12,6 +12,7 @@ import pytest
 from engine.config.generate import GenerateConfig
 from engine.config.train import TrainConfig
 from engine.errors import ConfigError, EngineError
+from engine.fitting import DeviceProfile, write_profile
 from engine.jobs import actions, run_folder
 from engine.jobs.desk import Desk
 from engine.jobs.store import open_store
@@ -115,6 +116,10 @@ def test_pictures_that_cannot_be_made_are_refused(workspace: Workspace, settings
     with pytest.raises(EngineError) as refused:
         actions.start_generation(GenerateConfig(model="nix.safetensors"), workspace)
     assert refused.value.code == "model.not_found"
+    write_profile(DeviceProfile("mps", "M3"), workspace.root / "config")
+    with pytest.raises(EngineError) as refused:
+        actions.start_generation(GenerateConfig(precision="bfloat16"), workspace)
+    assert (refused.value.code, refused.value.values["field"]) == ("device.unsupported", "precision")
     run = actions.start_training(settings(), workspace)
     with pytest.raises(EngineError) as refused:
         actions.start_generation(GenerateConfig(live_run=run.id), workspace)

@@ -14,7 +14,7 @@ from engine.families.base import adaptable_layers
 from engine.families.checkpointing import checkpointing
 from engine.families.parts import part_class
 from engine.memory.activations import activations
-from engine.memory.sketch import Formats
+from engine.memory.values import Formats
 from engine.memory.walk import block_names, decode_picture, denoise, encode_picture
 from tests.support.costs import shipped
 from tests.support.unreal import Watch, kept, picture_inputs, unreal
@@ -93,7 +93,10 @@ def test_pictures_are_encoded_and_decoded_in_what_pytorch_needs(compute: torch.d
         real = part_class("vae").from_config(dict(config)).eval()
         picture, latents = torch.empty(1, 3, 768, 1024), torch.empty(1, 4, 96, 128)
         torch.set_default_dtype(torch.float32)
-        for run, walk in ((lambda: real.encode(picture).latent_dist.mean, encode_picture), (lambda: real.decode(latents).sample, decode_picture)):
+        for run, walk in (
+            (lambda: real.encode(picture).latent_dist.mean, encode_picture),
+            (lambda: real.decode(latents).sample, decode_picture),
+        ):
             watch = Watch()
             watch.know(real)
             with watch:

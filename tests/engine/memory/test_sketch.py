@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from engine.memory.activations import activations
 from engine.memory.flops import forward_flops, step_flops
-from engine.memory.sketch import Formats, Sketch, Value
+from engine.memory.sketch import Sketch
+from engine.memory.values import FULL, Value
 from engine.memory.walk import denoise
 from tests.support.costs import ranks_of, shipped
 
@@ -20,7 +21,7 @@ def three(sketch: Sketch) -> Value:
 
 
 def test_what_nobody_refers_to_is_freed() -> None:
-    sketch = Sketch(formats=Formats(4, 4))
+    sketch = Sketch(formats=FULL)
     out = three(sketch)
     assert sketch.live == out.size == ROWS * WIDE * 4
     assert sketch.peak == 3 * out.size  # what the block is given, what the layer is given and what comes out
@@ -39,7 +40,7 @@ def test_what_comes_before_the_first_adapter_is_free() -> None:
     product = 2 * ROWS * WIDE * WIDE
     backward = {}
     for path in "abc":
-        sketch = Sketch(formats=Formats(4, 4), ranks={path: 2})
+        sketch = Sketch(formats=FULL, ranks={path: 2})
         three(sketch)
         thin = 2 * ROWS * 2 * (WIDE + WIDE)
         assert forward_flops(sketch) == 3 * product + thin
@@ -52,7 +53,7 @@ def test_what_comes_before_the_first_adapter_is_free() -> None:
 
 
 def test_a_recomputed_block_keeps_what_it_is_given() -> None:
-    whole, again = (Sketch(formats=Formats(4, 4), ranks={"a": 2, "b": 2, "c": 2}, again=names) for names in ((), ("second",)))
+    whole, again = (Sketch(formats=FULL, ranks={"a": 2, "b": 2, "c": 2}, again=names) for names in ((), ("second",)))
     for sketch in (whole, again):
         three(sketch)
     kept = {name: sum(activations(sketch).kept.values()) for name, sketch in (("whole", whole), ("again", again))}
@@ -68,11 +69,13 @@ def test_a_network_learns_more_slowly_and_keeps_more_with_every_adapter() -> Non
     least, most = (denoise(network.kind, network.config, 32, 32, 77, ranks=ranks) for ranks in (few, more))
     assert step_flops(least) < step_flops(most)
     assert sum(activations(least).kept.values()) < sum(activations(most).kept.values())
-    assert {path for path in more} <= {path for block in most.blocks for path in block.weights}
+    assert set(more) <= {path for block in most.blocks for path in block.weights}
 
 
 def test_more_pictures_and_larger_ones_cost_in_proportion() -> None:
     network = shipped("sd1", "base").predicting
-    one, two, large = (denoise(network.kind, network.config, side, side, 77, batch=batch) for side, batch in ((32, 1), (32, 2), (64, 1)))
+    one, two, large = (
+        denoise(network.kind, network.config, side, side, 77, batch=batch) for side, batch in ((32, 1), (32, 2), (64, 1))
+    )
     assert forward_flops(two) == 2 * forward_flops(one)
     assert forward_flops(large) > 4 * forward_flops(one)  # attention grows faster than the picture

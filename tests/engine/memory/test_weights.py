@@ -36,7 +36,9 @@ def test_every_part_has_the_weights_of_the_real_one(family: str, variant: str) -
         assert parameters(sketch) == sum(sizes_of(part.kind, real).values())
         matrices = {path: weight.matrix for block in sketch.blocks for path, weight in block.weights.items() if weight.matrix}
         assert matrices == {
-            path: layer.weight.numel() for path, layer in real.named_modules() if isinstance(layer, nn.Linear) and "lm_head" not in path
+            path: layer.weight.numel()
+            for path, layer in real.named_modules()
+            if isinstance(layer, nn.Linear) and "lm_head" not in path
         }
 
 
@@ -51,7 +53,11 @@ def test_blocks_are_those_that_are_recomputed_and_streamed(family: str, variant:
 
 
 def walked_part(kind: str, config: dict, tokens: int) -> Sketch:
-    return encode_text(kind, config, 1) if kind in ("clip", "clip_projected", "t5", "qwen3") else denoise(kind, config, 64, 64, tokens)
+    return (
+        encode_text(kind, config, 1)
+        if kind in ("clip", "clip_projected", "t5", "qwen3")
+        else denoise(kind, config, 64, 64, tokens)
+    )
 
 
 def test_number_formats_and_streaming_add_up() -> None:

@@ -20,7 +20,11 @@ def test_settings_are_a_config_again(kind: str) -> None:
 
 def test_no_path_and_no_sample_prompt_is_told() -> None:
     config = TrainConfig.model_validate({
-        "model": {"path": "/home/someone/models/v1-5.safetensors"}, "dataset": {"folder": "C:\\Users\\someone\\cats"},
+        "model": {
+            "path": "/home/someone/models/v1-5.safetensors", "vae": "/home/someone/vae.safetensors",
+            "text_encoders": ["C:\\Users\\someone\\clip_l.safetensors"],
+        },
+        "dataset": {"folder": "C:\\Users\\someone\\cats"},
         "adapter": {"start_from": "/home/someone/first.safetensors"}, "samples": {"prompts": ["something private"]},
     })  # fmt: skip
     told = settings(config)
@@ -28,3 +32,4 @@ def test_no_path_and_no_sample_prompt_is_told() -> None:
     assert (told["model"]["path"], told["dataset"]["folder"], told["adapter"]["start_from"]) == (
         "v1-5.safetensors", "cats", "first.safetensors",
     )  # fmt: skip
+    assert (told["model"]["vae"], told["model"]["text_encoders"]) == ("vae.safetensors", ["clip_l.safetensors"])

@@ -21,13 +21,14 @@ from engine.families import load_model
 from engine.families.base import Family, Placing
 from engine.families.checkpointing import checkpointing
 from engine.fitting import DeviceError
+from engine.formats.hashes import model_hashes
 from engine.training.batches import Batch
 from engine.training.events import Checkpoint, Done, Event, Phase, Sample, Started, Step, Warned
 from engine.training.optimization import Optimization
 from engine.training.trainer import MOST_LOST, SAVE_SECONDS, SAVE_SHARE, Trainer, save_interval
 from engine.workspace import Workspace
 from tests.support.runs import Outcome, config_of, make_pets, same, train
-from tests.support.tiny import tiny_parts, tiny_sd1
+from tests.support.tiny import tiny_parts, tiny_sd1, tiny_vae
 
 # ---- what a run tells ----
 
@@ -347,3 +348,14 @@ def test_a_choice_that_the_device_lacks_is_refused_before_anything_is_loaded(wor
     with pytest.raises(DeviceError) as caught:
         train(workspace, folder, config_of(model__attention="cudnn"))
     assert caught.value.values["field"] == "model.attention"
+
+
+def test_another_vae_is_learnt_with_and_named_in_the_file(workspace: Workspace, folder: Path) -> None:
+    vae, runs = tiny_vae(workspace.root / "models" / "vae" / "other.safetensors", seed=5), {}
+    for name in ("", "other"):
+        config = config_of(model__vae=name, training__max_steps=1, output__name=f"vae-{name or 'own'}")
+        runs[name] = train(workspace, folder.with_name(f"{folder.name}-{name}"), config)
+    hashes = model_hashes(vae)
+    expected = {"ss_vae_name": vae.name, "ss_vae_hash": hashes.old, "ss_new_vae_hash": hashes.sha256}
+    assert expected.items() <= runs["other"].metadata.items() and not expected.keys() & runs[""].metadata.keys()
+    assert not same(runs[""].tensors, runs["other"].tensors)
