@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf
@@ -25,7 +26,7 @@ from engine.formats.pickled import PICKLED, converted_file, is_pickled
 from engine.formats.safetensors_header import kept_header
 from engine.formats.summary import AdapterSummary, describe
 from engine.generation.lookup import find_adapter
-from engine.model_facts import STARTER, STARTER_FOLDER, ModelFacts, missing_parts, model_facts, unread
+from engine.model_facts import STARTER, STARTER_FOLDER, ModelFacts, glance, missing_parts, model_facts, unread
 from engine.spare_parts import SpareParts
 from engine.workspace import SHIPPED_DATASETS, Workspace, stamp
 
@@ -130,7 +131,7 @@ def _model_card(name: str, path: Path, spare: SpareParts, workspace: Workspace) 
     try:
         facts, size = _facts_of(path, spare, workspace), _size(path)
     except EngineError as problem:
-        return ModelCard(name, path, "", problem, size=_size(path))
+        return _troubled(ModelCard(name, path, "", problem, size=_size(path)))
     if not facts.family:
         return ModelCard(name, path, "", size=size, pickled=True)
     model = MODELS[facts.family]
@@ -145,6 +146,15 @@ def _model_card(name: str, path: Path, spare: SpareParts, workspace: Workspace) 
         name, path, facts.family, None, model.variants[facts.variant].title, size, next(iter(formats), ""),
         pickled=is_pickled(path), parts=tuple(sorted(beside)),
     )  # fmt: skip
+
+
+def _troubled(card: ModelCard) -> ModelCard:
+    """A model that cannot be used, with its family where its file tells that."""
+    with suppress(EngineError):
+        if card.path.suffix == WEIGHTS:
+            seen = glance(card.path)
+            return replace(card, family=seen.family, title=MODELS[seen.family].variants[seen.variant].title)
+    return card
 
 
 def _size(path: Path) -> int:

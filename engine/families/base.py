@@ -205,11 +205,9 @@ def config_of(part: Any) -> dict[str, Any]:
 
 
 def _words(tokenizer: Any) -> str:
-    """SHA-256 over a tokenizer: its vocabulary and rules, and what it fills up with."""
-    rules = json.loads(tokenizer.backend_tokenizer.to_str())
-    # How texts are filled up and cut is set anew at every call.
-    lasting = json.dumps({name: rule for name, rule in rules.items() if name not in ("padding", "truncation")}, sort_keys=True)
-    return hashlib.sha256(f"{lasting}{tokenizer.special_tokens_map}".encode()).hexdigest()
+    """SHA-256 over a tokenizer's vocabulary and what it fills up with."""
+    words = sorted(tokenizer.get_vocab().items()), tokenizer.pad_token_id, tokenizer.eos_token_id
+    return hashlib.sha256(repr(words).encode()).hexdigest()
 
 
 def _fingerprint(part: nn.Module) -> str:

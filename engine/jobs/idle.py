@@ -12,11 +12,13 @@ from contextlib import suppress
 from engine import library
 from engine.errors import ModelError
 from engine.file_notes import FileNotes
-from engine.formats.hashes import hash_in_pieces, hashed_file, known_hashes
+from engine.formats.hashes import hash_in_pieces, hashed_file
 from engine.workspace import Workspace
 
 SLICE_SECONDS = 0.2
 """Of work between two looks for a job."""
+LOOK_SECONDS = 0.2
+"""Of reading headers at once."""
 AGAIN_SECONDS = 60.0
 """Between two looks for new models, once all are hashed."""
 
@@ -42,13 +44,13 @@ class Hasher:
         return False
 
     def _pieces(self) -> Iterator[None]:
-        notes, models = FileNotes(self.workspace.cache), list(library.model_names(self.workspace).values())
-        for _ in models:
-            if not any(card.unread for card in library.models(self.workspace, SLICE_SECONDS)):
+        cards = library.models(self.workspace, LOOK_SECONDS)
+        for _ in cards:
+            if not any(card.unread for card in cards):
                 break
             yield
-        known = known_hashes(models, notes)
-        for model in models:
-            if model not in known:
-                with suppress(OSError, ModelError):  # it has gone, or is a folder without weights
-                    yield from hash_in_pieces(hashed_file(model), notes)
+            cards = library.models(self.workspace, LOOK_SECONDS)
+        for card in cards:
+            if not card.problem and not card.sha256:
+                with suppress(OSError, ModelError):  # it has gone
+                    yield from hash_in_pieces(hashed_file(card.path), FileNotes(self.workspace.cache))

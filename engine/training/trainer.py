@@ -97,6 +97,7 @@ class Trainer:
             ready_model(self.choice, self.workspace)
         yield Phase("scanning")
         self.ahead = preflight(self.config, self.workspace)
+        yield from (Warned(notice.code, str(notice)) for notice in self.ahead.notices if notice.code == "memory.too_little")
         yield Phase("loading")
         self._load()
         yield from self._restore()

@@ -54,6 +54,8 @@ def main() -> None:
 
 
 def variant(options: argparse.Namespace) -> str:
+    if options.name == "memory":
+        return "tiny" if options.model == "tiny" else "real networks"
     return f"{options.layers}, {options.dtype}" if options.name == "adapters" else options.model
 
 

@@ -196,7 +196,9 @@ def test_cards_say_what_a_model_is(workspace: Workspace, single: Path, tiny: Pat
     assert (card.family, card.title, card.format, card.size) == ("sd1", "Stable Diffusion 1.x", "fp32", file.stat().st_size)
     assert card.sha256 == "" and not card.pickled and not card.unread
     model_hashes(file, FileNotes(workspace.cache))
-    assert {card.name: card.sha256 for card in models(workspace)}["tiny.safetensors"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert {card.name: card.sha256 for card in models(workspace)}["tiny.safetensors"] == hashlib.sha256(
+        file.read_bytes()
+    ).hexdigest()
 
 
 def test_two_hundred_models_are_read_once_each_by_their_headers(workspace: Workspace, single: Path, reads: list[str]) -> None:

@@ -29,7 +29,8 @@ def wholes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     place = tmp_path_factory.mktemp("wholes")
     variants = {"sd2": "v"}  # a U-Net without its file's card is taken for this one
     return {
-        name: make_tiny(name, place / name / "whole.safetensors", variant=variants.get(name), single_file=True) for name in FAMILIES
+        name: make_tiny(name, place / name / "whole.safetensors", variant=variants.get(name), single_file=True)
+        for name in FAMILIES
     }
 
 
@@ -99,7 +100,9 @@ def test_parts_are_found_and_the_model_is_the_same(family: str, wholes: dict[str
     one, other = load_model(wholes[family], CPU, torch.float32), load_model(facts, CPU, torch.float32)
     for name in wanted:
         states = one.parts[name].state_dict(), other.parts[name].state_dict()
-        assert states[0].keys() == states[1].keys() and all(torch.equal(states[0][key], states[1][key]) for key in states[0]), name
+        assert states[0].keys() == states[1].keys() and all(torch.equal(states[0][key], states[1][key]) for key in states[0]), (
+            name
+        )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -144,7 +147,9 @@ def test_sdxl_reads_its_second_text_encoder_in_either_layout(
     assert read.keys() == stored.keys() and all(torch.equal(read[key], stored[key]) for key in read)
 
 
-def test_vaes_that_differ_in_nothing_but_their_weights_are_told_apart_by_name(wholes: dict[str, Path], workspace: Workspace) -> None:
+def test_vaes_that_differ_in_nothing_but_their_weights_are_told_apart_by_name(
+    wholes: dict[str, Path], workspace: Workspace
+) -> None:
     take_apart(wholes["flux"], workspace)
     vae = parts_of(wholes["flux"])["vae"]
     for name in ("sd3_vae", "sdxl_vae", "flux1-other"):

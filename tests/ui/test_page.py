@@ -89,7 +89,7 @@ def test_the_preset_fills_the_form(open_page: Callable) -> None:
     page.wait_for_selector("#train-training-max_steps")
     assert box(page, "train-training-max_steps").input_value() == "150"
     assert box(page, "train-training-epochs").input_value() == ""
-    assert t("text.from.preset", "en") in page.inner_text("#train-plan")
+    until(lambda: t("text.from.preset", "en") in page.inner_text("#train-plan"))
 
 
 @pytest.mark.parametrize("locale", LOCALES)

@@ -40,11 +40,11 @@ def _badges(card: ModelCard, language: str) -> str:
 
 
 def _facts(card: ModelCard, language: str) -> list[str]:
-    known = card.family and not card.problem
+    usable = card.family and not card.problem
     return [
         *([card.format] if card.format else []),
         megabytes(card.size, language),
         *([t("text.model.parts", language, files=", ".join(card.parts))] if card.parts else []),
         *([t("text.model.hash", language, hash=card.sha256[:HASH_DIGITS])] if card.sha256 else []),
-        *([t("text.model.no_hash", language)] if known and not card.sha256 else []),
+        *([t("text.model.no_hash", language)] if usable and not card.sha256 else []),
     ]

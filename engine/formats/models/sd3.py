@@ -60,7 +60,7 @@ SD3 = ModelFormat(
         "text_encoder_2": clip(
             "OpenCLIP-bigG text encoder", ("text_encoders.clip_g.transformer.", ""), "lora_te2_", projected=True,
             file="clip_g.safetensors",
-        ),  # fmt: skip
+        ),
         "text_encoder_3": t5(("text_encoders.t5xxl.transformer.", "")),
         "transformer": Part(
             "transformer", "sd3", ("model.diffusion_model.", ""), r"joint_blocks\.0\.x_block\.attn\.qkv\.weight",

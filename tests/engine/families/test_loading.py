@@ -21,7 +21,10 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def flux(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     place = tmp_path_factory.mktemp("flux")
-    return {"folder": make_tiny("flux", place / "folder"), "file": make_tiny("flux", place / "file.safetensors", single_file=True)}
+    return {
+        "folder": make_tiny("flux", place / "folder"),
+        "file": make_tiny("flux", place / "file.safetensors", single_file=True),
+    }
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -46,7 +49,7 @@ def test_the_embedding_of_t5_has_two_names_and_is_one_tensor(flux: dict[str, Pat
 def test_a_file_may_have_either_of_the_names(flux: dict[str, Path], tmp_path: Path, name: str) -> None:
     whole, prefix = load_file(flux["file"]), "text_encoders.t5xxl.transformer."
     names = [key for key in whole if key.startswith(prefix) and key.endswith(("shared.weight", "embed_tokens.weight"))]
-    embedding = [whole.pop(key) for key in names][0]
+    embedding = next(whole.pop(key) for key in names)
     save_file(whole | {prefix + name: embedding}, tmp_path / "x.safetensors")
     shutil.copytree(flux["file"].parent / "tokenizers", tmp_path / "tokenizers")
     one, other = (load_model(path, CPU, torch.float32) for path in (flux["file"], tmp_path / "x.safetensors"))

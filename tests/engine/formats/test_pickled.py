@@ -13,7 +13,10 @@ from safetensors.torch import load_file
 from engine.errors import ModelError
 from engine.formats.pickled import convert, converted_file, is_pickled, tensors_in
 
-WEIGHTS = {"first_stage_model.x.weight": torch.arange(6.0).view(2, 3), "model.diffusion_model.y": torch.ones(2, dtype=torch.float16)}
+WEIGHTS = {
+    "first_stage_model.x.weight": torch.arange(6.0).view(2, 3),
+    "model.diffusion_model.y": torch.ones(2, dtype=torch.float16),
+}
 
 
 def saved(path: Path, content: object, **how: object) -> Path:
@@ -26,7 +29,9 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("wrapped", [lambda w: w, lambda w: {"state_dict": w, "epoch": 3}, lambda w: {"module": w, "optimizer": {"state": {}}}])
+@pytest.mark.parametrize(
+    "wrapped", [lambda w: w, lambda w: {"state_dict": w, "epoch": 3}, lambda w: {"module": w, "optimizer": {"state": {}}}]
+)
 def test_the_weights_come_out_whatever_they_are_wrapped_in(tmp_path: Path, wrapped, zipped: bool) -> None:
     path = saved(tmp_path / "x.ckpt", wrapped(WEIGHTS), _use_new_zipfile_serialization=zipped)
     made = convert(path, tmp_path / "cache")
@@ -60,14 +65,18 @@ class Trap:
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_pickle_with_code_is_refused_and_nothing_runs(tmp_path: Path, zipped: bool) -> None:
-    path = saved(tmp_path / "x.ckpt", {"state_dict": WEIGHTS, "hook": Trap(tmp_path / "victim")}, _use_new_zipfile_serialization=zipped)
+    path = saved(
+        tmp_path / "x.ckpt", {"state_dict": WEIGHTS, "hook": Trap(tmp_path / "victim")}, _use_new_zipfile_serialization=zipped
+    )
     with pytest.raises(ModelError) as caught:
         convert(path, tmp_path / "cache")
     assert caught.value.code == "model.unsafe_pickle" and "x.ckpt" in caught.value.what
     assert not (tmp_path / "victim").exists() and not (tmp_path / "cache").exists()
 
 
-def test_the_label_in_the_first_checkpoints_of_stable_diffusion_is_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_label_in_the_first_checkpoints_of_stable_diffusion_is_no_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = "pytorch_lightning.callbacks.model_checkpoint"
     module = ModuleType(name)
     label = type("ModelCheckpoint", (), {"__module__": name})

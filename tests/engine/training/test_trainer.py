@@ -20,7 +20,7 @@ from engine.errors import ConfigError, DatasetError, EngineError
 from engine.families import load_model
 from engine.families.base import Family, Placing
 from engine.families.checkpointing import checkpointing
-from engine.fitting import DeviceError
+from engine.fitting import DeviceError, DeviceProfile, write_profile
 from engine.formats.hashes import model_hashes
 from engine.training.batches import Batch
 from engine.training.events import Checkpoint, Done, Event, Phase, Sample, Started, Step, Warned
@@ -359,3 +359,15 @@ def test_another_vae_is_learnt_with_and_named_in_the_file(workspace: Workspace, 
     expected = {"ss_vae_name": vae.name, "ss_vae_hash": hashes.old, "ss_new_vae_hash": hashes.sha256}
     assert expected.items() <= runs["other"].metadata.items() and not expected.keys() & runs[""].metadata.keys()
     assert not same(runs[""].tensors, runs["other"].tensors)
+
+
+def test_a_run_that_the_device_has_no_memory_for_is_warned_before_it_loads(workspace: Workspace, folder: Path) -> None:
+    write_profile(DeviceProfile("cpu", memory_mib=1), workspace.root / "config")
+    try:
+        ahead = Trainer(config_of(), folder, workspace).run()
+        assert isinstance(next(ahead), Phase)
+        warned = next(ahead)
+        assert isinstance(warned, Warned) and warned.code == "memory.too_little"
+        ahead.close()
+    finally:
+        (workspace.root / "config" / "device.json").unlink()
