@@ -7,7 +7,6 @@ they are called on disk. It knows nothing of adapter algorithms, loops or screen
 from __future__ import annotations
 
 import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager

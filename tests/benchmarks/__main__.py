@@ -1,6 +1,6 @@
 """`python -m tests.benchmarks NAME [--rounds N] [--json FILE]`.
 
-startup | training | generation [--model starter|tiny]
+startup | library | training | generation [--model starter|tiny]
 adapters [--layers tiny|sd15] [--dtype fp32|bf16] [--only NAME ...]
 mascot [--only NAME ...] [--steps N] [--json FILE]     the table goes on from FILE
 memory [--only NAME ...]     forecast and measured, scaled down without CUDA; --model tiny: a single small case
@@ -21,7 +21,7 @@ os.environ |= {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
-BENCHMARKS = ("startup", "training", "generation", "adapters", "mascot", "memory")
+BENCHMARKS = ("startup", "library", "training", "generation", "adapters", "mascot", "memory")
 
 
 def main() -> None:
@@ -34,7 +34,9 @@ def main() -> None:
     )
     parser.add_argument("--layers", choices=["tiny", "sd15"], default="tiny", help="adapters: how large the layers are")
     parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32", help="adapters: number format of the base")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="adapters, mascot: these algorithms only; memory: these cases")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help="adapters, mascot: these algorithms only; memory: these cases"
+    )
     parser.add_argument("--steps", type=int, default=0, help="mascot: length of each run; 0 is the preset's")
     parser.add_argument("--rounds", type=int, default=0, help="how often each measurement is made; 0 is 3, of adapters 30")
     parser.add_argument("--json", type=Path, help="also write the numbers there")

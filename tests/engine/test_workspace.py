@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import PathError
-from engine.workspace import SHIPPED_DATASETS, Workspace, atomic_write, check_name, safe_join
+from engine.workspace import SHIPPED_DATASETS, Workspace, atomic_write, check_name, safe_join, staged
 
 ROOT = Path(__file__).parents[2]
 FULL_DISK = """
@@ -69,6 +69,24 @@ def test_the_target_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
         stream.flush()
         assert not path.exists()
     assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_staged_file_or_folder_has_its_name_only_when_it_is_whole(tmp_path: Path, folder: bool) -> None:
+    def make(place: Path) -> None:
+        assert place.name == "made.x" and not (tmp_path / "made.x").exists()
+        file = place / "a" if folder else place
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("whole")
+
+    with pytest.raises(KeyboardInterrupt), staged(tmp_path / "made.x") as place:
+        make(place)
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+    with staged(tmp_path / "made.x") as place:
+        make(place)
+    assert [file.name for file in tmp_path.iterdir()] == ["made.x"]
+    assert (tmp_path / "made.x" / "a" if folder else tmp_path / "made.x").read_text() == "whole"
 
 
 @pytest.mark.parametrize("name", ["あ" * 80, "🦊" * 60, "x" * 255, "a b %41 'c' .txt"])

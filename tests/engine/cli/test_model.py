@@ -1,4 +1,4 @@
-"""`python -m engine model`: make, list, inspect."""
+"""`python -m engine model`: make, list, inspect, save."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from engine.__main__ import main
+from engine.config.adapter import LoraOptions
+from engine.families import load_model
+from engine.formats.safetensors_header import read_header
+from tests.engine.tools.conftest import random_lora
 
 
 def call(capsys: pytest.CaptureFixture, *words: object) -> tuple[int, str, str]:
@@ -57,3 +62,21 @@ def test_what_is_wrong_is_told(
 ) -> None:
     found, _, told = call(capsys, *words, "--data-dir", tmp_path)
     assert found == code and reason in told and told.count("\n") == 1
+
+
+def test_save_as_one_file_with_a_lora_in_it(shelf: Path, capsys: pytest.CaptureFixture) -> None:
+    data = ("--data-dir", shelf.parents[1])
+    call(capsys, "make-tiny", "flux", shelf / "first")
+    model = load_model(shelf / "first", torch.device("cpu"), torch.float32)
+    random_lora(shelf.parents[1] / "loras" / "a.safetensors", model, LoraOptions(rank=2))
+    words = ("save", "first", "second.safetensors", "--precision", "bf16", "--lora", "a:0.5", "--json", *data)
+    code, told, _ = call(capsys, *words)
+    result = json.loads(told[told.index("{") :])
+    assert code == 0 and result["file"] == "second.safetensors"
+    (file,) = result["report"]["files"]
+    assert (file["file"], file["matched"]) == ("a", file["total"])
+    assert read_header(shelf / "second.safetensors").metadata["modelspec.merged_from"] == "first, a"
+    code, _, _ = call(capsys, "save", "second", "third", "--layout", "folder", *data)
+    assert code == 0 and (shelf / "third" / "model_index.json").is_file()
+    code, _, told = call(capsys, "save", "first", "fourth", *data)
+    assert code == 2 and "would stay as it is" in told

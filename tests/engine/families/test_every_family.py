@@ -140,7 +140,7 @@ def test_on_a_quantised_base_the_loss_falls(workspace: Workspace, tmp_path: Path
 
 @pytest.mark.parametrize("family", MODELS)
 def test_every_sampler_of_the_family_draws_in_its_own_way(workspace: Workspace, tmp_path: Path, family: str) -> None:
-    studio, drawn = Studio(workspace), set()
+    studio, drawn = Studio(workspace), {}
     samplers = SAMPLERS_FOR[next(iter(MODELS[family].variants.values())).prediction]
     for sampler in samplers:
         request = GenerateConfig(
@@ -148,5 +148,6 @@ def test_every_sampler_of_the_family_draws_in_its_own_way(workspace: Workspace, 
         )
         (made,) = studio.generate(request, tmp_path)
         assert not made.problems
-        drawn.add(made.file.read_bytes().split(b"IDAT", 1)[1])
-    assert len(drawn) == len(samplers)
+        drawn[sampler] = made.file.read_bytes().split(b"IDAT", 1)[1]
+    drawn.pop("DDIM", None)  # without fresh noise it is Euler's method in other words (Karras et al. 2022)
+    assert len(set(drawn.values())) == len(drawn) > 4

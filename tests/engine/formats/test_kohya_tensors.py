@@ -23,7 +23,7 @@ from engine.config.targets import choose
 from engine.families.base import adaptable_layers
 from engine.formats.adapter_file import AdapterFile, read_adapter
 from engine.formats.adapter_writer import write_adapter
-from engine.formats.kohya_tensors import kohya_tensors
+from engine.formats.kohya_tensors import kohya_names, kohya_tensors, taken_apart
 from engine.formats.models import MODELS
 from engine.formats.peft_writer import peft_tensors
 from engine.formats.suffixes import split_key
@@ -174,3 +174,19 @@ def test_diffusers_files_are_read(tmp_path: Path, pipe: Any, family: str) -> Non
     assert not network.match.unmatched and {ref.component for ref in network.refs.values()} == set(trained)
     plain, ours = outputs(pipe, family), with_network(pipe, family, network)
     assert_close({name: ours[name] for name in trained}, {name: theirs[name] for name in trained}, plain)
+
+
+def test_what_was_put_together_is_taken_apart_and_a_whole_stays_whole() -> None:
+    """Kohya's trainer has one LoRA for q, k and v; ours has three, side by side in one file."""
+    name, width = "lora_unet_joint_blocks_0_x_block_attn_qkv", 8
+    up = torch.zeros(3 * width, 6)
+    for part in range(3):
+        up[part * width : (part + 1) * width, part * 2 : part * 2 + 2] = 1.0 + part
+    ours = {name: {"lora_down.weight": torch.randn(6, width), "lora_up.weight": up, "alpha": torch.tensor(6.0)}}
+    apart = taken_apart(ours, "sd3")
+    assert [len(parts["lora_down.weight"]) for parts in apart.values()] == [2, 2, 2]
+    assert {each.name for each in kohya_names(apart, "sd3").values()} == {name}
+    back = kohya_tensors(apart, "sd3")
+    assert all(torch.equal(back[f"{name}.{suffix}"], tensor) for suffix, tensor in ours[name].items())
+    theirs = {name: {**ours[name], "lora_up.weight": torch.ones(3 * width, 6)}}
+    assert taken_apart(theirs, "sd3") == theirs

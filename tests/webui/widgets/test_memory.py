@@ -37,7 +37,11 @@ def test_too_little_memory_is_red_and_says_what_helps(language: str) -> None:
     narrow = MemoryForecast(PHASES, 0, 4 * GIB)  # type: ignore[arg-type]
     assert 'class="bad"' in memory_html(narrow, language)
     notice = EngineError(
-        "memory.too_little", "It needs 5.5, and has 4.0.", needed="5.5", available="4.0", ways=[("checkpointing", "4.2"), ("resolution", "")]
+        "memory.too_little",
+        "It needs 5.5, and has 4.0.",
+        needed="5.5",
+        available="4.0",
+        ways=[("checkpointing", "4.2"), ("resolution", "")],
     )
     told = notices([notice], language)
     assert "5.5" in told and "4.0" in told and f"{t('text.memory.way.checkpointing', language)} (4.2 GiB)" in told
