@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import sys
 
 from engine import __version__
@@ -39,6 +40,8 @@ def main(arguments: list[str]) -> int:
     if name not in COMMANDS:
         print(f"{usage()}\n\nError: " + (f"there is no command {name!r}." if name else "a command is missing."), file=sys.stderr)
         return 2
+    # It says at every import that it has no faster kernel for a processor, as an error that is none.
+    logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
     command = importlib.import_module(COMMANDS[name][0])
     parser = argparse.ArgumentParser(
         prog=f"python -m engine {name}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -81,6 +81,6 @@ def run(options: argparse.Namespace) -> int:
 def report(picture: ResultPicture) -> None:
     """Say what was applied, and what was not done as asked."""
     for adapter in picture.adapters:
-        print("{name}: U-Net {unet:g}, text {text_encoder:g}, {matched} of {total} modules".format(**adapter))
+        print("{name}: picture {unet:g}, text {text_encoder:g}, {matched} of {total} modules".format(**adapter))
     for problem in picture.problems:
         print(one_line(EngineError.from_dict(problem)).replace("Error:", "Note:", 1), file=sys.stderr)

@@ -189,7 +189,7 @@ def test_train_generate_inspect_with_the_starter(call: Callable, workspace: Work
     words = ["--model", "starter", "--prompt", "mofumo <lora:tiny mascot:0.8>", "--seed", 7, "--steps", 2, "--out", file]
     code, out, err = call("generate", *words)
     assert code == 0, err
-    assert out.splitlines()[-1] == str(file) and "tiny mascot: U-Net 0.8" in out
+    assert out.splitlines()[-1] == str(file) and "tiny mascot: picture 0.8" in out
     with Image.open(file) as image:
         assert image.size == (64, 64) and "Seed: 7" in image.info["parameters"]
 
