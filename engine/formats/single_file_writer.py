@@ -114,8 +114,8 @@ def _joined(pieces: Sequence[tuple[Place, LazyTensor]]) -> LazyTensor:
     """Tensors of the network one upon the other, each as the file has it."""
     formats = {tensor.dtype for _, tensor in pieces}
     dtype = formats.pop() if len(formats) == 1 else "F32"
-    rows, *others = zip(*(_stored_size(place, tensor.shape) for place, tensor in pieces), strict=True) if pieces[0][1].shape else ((),)
-    shape = (sum(rows), *(sizes[0] for sizes in others)) if rows else ()
+    sizes = [_stored_size(place, tensor.shape) for place, tensor in pieces]
+    shape = sizes[0] if len(sizes) == 1 else (sum(size[0] for size in sizes), *sizes[0][1:])
 
     def read() -> Tensor:
         import torch

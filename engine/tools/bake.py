@@ -83,7 +83,7 @@ def _stays(options: BakeOptions, checkpoint: Checkpoint, sums: LayerSums) -> boo
 def _copy(checkpoint: Checkpoint, bench: Bench, sums: LayerSums, about: Mapping[str, str]) -> None:
     own, changed = checkpoint.own_place, _changers(checkpoint, sums)
     if own.is_dir():
-        _copy_folder(own, bench, changed)
+        _copy_folder(own, bench, changed, about)
         return
     metadata = {**shared_metadata([read_header(own).metadata]), **about, HASH: ""}
     with staged(bench.out) as place:
@@ -121,7 +121,7 @@ def _change_part(place: Place, add: Changer, before: Changer | None, old: Tensor
     return changed
 
 
-def _copy_folder(source: Path, bench: Bench, changed: Mapping[Path, Changers]) -> None:
+def _copy_folder(source: Path, bench: Bench, changed: Mapping[Path, Changers], about: Mapping[str, str]) -> None:
     files = model_files(source)
     total = sum(len(read_header(file).tensors) for file in files if file in changed)
     done = 0
@@ -134,7 +134,7 @@ def _copy_folder(source: Path, bench: Bench, changed: Mapping[Path, Changers]) -
                 def count(part: int, of: int, before: int = before) -> None:
                     bench.on_progress(before + part, total)
 
-                copy_safetensors(file, target, read_header(file).metadata, changed[file], count)
+                copy_safetensors(file, target, {**read_header(file).metadata, **about}, changed[file], count)
                 done += len(read_header(file).tensors)
             else:
                 copy_file(file, target)

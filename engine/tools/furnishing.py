@@ -95,7 +95,9 @@ def _tokenizer_near(file: Path, checkpoint: Checkpoint, encoder: str) -> Any | N
     model = MODELS[checkpoint.facts.family]
     settings = CONFIGS / model.variants[checkpoint.facts.variant].configs / model.tokenizers[encoder]
     try:
-        return find_tokenizer(file, model.parts[encoder].kind, settings, checkpoint.parts[encoder].config.vocab_size, offline=True)
+        return find_tokenizer(
+            file, model.parts[encoder].kind, settings, checkpoint.parts[encoder].config.vocab_size, offline=True
+        )
     except ModelError:
         return None
 

@@ -165,7 +165,9 @@ def _out(config: ToolConfig, files: tuple, models: dict[str, ModelFacts], worksp
         return files[0][0]
     if kind != "bake":
         return workspace.loras / f"{check_name(name or default_name(config, files))}.safetensors"
-    return workspace.checkpoint_folders[0] / f"{check_name(name or default_name(config, files))}{_ending(config, models['model'])}"
+    return (
+        workspace.checkpoint_folders[0] / f"{check_name(name or default_name(config, files))}{_ending(config, models['model'])}"
+    )
 
 
 def _ending(config: ToolConfig, model: ModelFacts) -> str:

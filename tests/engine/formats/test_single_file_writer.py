@@ -49,7 +49,9 @@ def test_diffusers_reads_every_part(family: str, tmp_path: Path) -> None:
         assert same(pipeline.components[name], read.components[name]), name
 
 
-@pytest.mark.parametrize(("family", "name"), [("z_image", "transformer"), ("z_image", "vae"), ("sd3", "transformer"), ("sdxl", "unet")])
+@pytest.mark.parametrize(
+    ("family", "name"), [("z_image", "transformer"), ("z_image", "vae"), ("sd3", "transformer"), ("sdxl", "unet")]
+)
 def test_diffusers_reads_a_part_alone(family: str, name: str, tmp_path: Path) -> None:
     pipeline, file, folder = written(family, tmp_path)
     network = pipeline.components[name]

@@ -82,9 +82,7 @@ def random_lora(
     tensors = {
         key: tensor.detach() if key.endswith("alpha") else tensor.detach().to(dtype) for key, tensor in network.tensors().items()
     }
-    write_adapter(
-        file, tensors, {"ss_output_name": file.stem, "ss_base_model_version": model.variant.base_version, **metadata}
-    )
+    write_adapter(file, tensors, {"ss_output_name": file.stem, "ss_base_model_version": model.variant.base_version, **metadata})
     return file
 
 
@@ -144,4 +142,6 @@ def prediction_of(model: Family) -> Tensor:
     """What the model predicts for one noisy picture and text."""
     latents = torch.randn(1, *model.latent_shape(64, 64), generator=torch.Generator().manual_seed(3))
     conditions = model.picture_conditions([Placing((64, 64), (0, 0), (64, 64))])
-    return model.predict(latents, torch.tensor([500]), conditions | model.encode_tokens(["a red cat"], model.facts.habits.clip_skip))
+    return model.predict(
+        latents, torch.tensor([500]), conditions | model.encode_tokens(["a red cat"], model.facts.habits.clip_skip)
+    )

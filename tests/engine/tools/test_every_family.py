@@ -121,7 +121,9 @@ def test_looking_comparing_and_lowering_the_rank(workspace: Workspace, model: Fa
     assert apart(deltas(workspace.loras / "same-rank.safetensors", model), deltas(a, model)) < 1e-6
     report = use_tool(workspace, "resize", "lower", file="a", rank=1)
     found, exact = deltas(workspace.loras / "lower.safetensors", model), deltas(a, model)
-    assert max(float((found[key] - exact[key]).norm() / exact[key].norm()) for key in exact) == pytest.approx(report["error_max"], rel=1e-3)
+    assert max(float((found[key] - exact[key]).norm() / exact[key].norm()) for key in exact) == pytest.approx(
+        report["error_max"], rel=1e-3
+    )
 
 
 def test_the_leading_ranks_of_a_dylora_are_cut(workspace: Workspace, model: Family) -> None:

@@ -138,7 +138,9 @@ def test_what_no_part_reads_is_left_behind(workspace: Workspace, shelf: Path) ->
 
 def test_without_the_text_encoder_that_is_optional(workspace: Workspace, shelf: Path) -> None:
     make_tiny("sd3", shelf / "whole.safetensors", single_file=True)
-    tensors = {key: each for key, each in load_file(shelf / "whole.safetensors").items() if not key.startswith("text_encoders.t5xxl.")}
+    tensors = {
+        key: each for key, each in load_file(shelf / "whole.safetensors").items() if not key.startswith("text_encoders.t5xxl.")
+    }
     save_file(tensors, shelf / "x.safetensors", read_header(shelf / "whole.safetensors").metadata)
     use_tool(workspace, "bake", "made", model="x", layout="folder")
     assert_same(loaded(shelf / "x.safetensors"), loaded(shelf / "made"))
