@@ -25,7 +25,7 @@ from engine.formats.safetensors_header import Header, kept_header
 from engine.formats.sd2_prediction import sd2_prediction
 from engine.formats.single_file import bad_shape, file_family, find_parts, no_denoiser, part_config, part_shapes
 from engine.formats.weight_names import best_variant
-from engine.spare_parts import SpareParts, complete
+from engine.spare_parts import NONE, SpareParts, complete
 from engine.workspace import stamp
 
 STARTER = "starter"
@@ -99,7 +99,7 @@ def unread(location: Path | str) -> ModelFacts:
     return ModelFacts(location if isinstance(location, str) else location.stem, location, "", 512, 8, 64, False)
 
 
-def model_facts(location: Path | str, spare: SpareParts = SpareParts()) -> ModelFacts:
+def model_facts(location: Path | str, spare: SpareParts = NONE) -> ModelFacts:
     """Facts of a model from its headers and config files.
 
     Args:

@@ -47,6 +47,9 @@ class SpareParts:
         return (*([self.vae] if self.vae else []), *self.text_encoders)
 
 
+NONE = SpareParts()
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A part in a file, and its config."""

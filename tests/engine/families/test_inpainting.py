@@ -145,4 +145,4 @@ def test_a_unet_that_is_told_something_else_is_refused(tmp_path: Path) -> None:
     save_file(tensors, path)
     with pytest.raises(ModelError) as caught:
         load_model(path, CPU, torch.float32)
-    assert caught.value.code == "model.bad_shape" and "8 channels" in caught.value.what
+    assert caught.value.code == "model.unknown_family" and "8 channels" in caught.value.what
