@@ -46,6 +46,10 @@ class SpareParts:
     def chosen(self) -> tuple[Path, ...]:
         return (*([self.vae] if self.vae else []), *self.text_encoders)
 
+    def field(self, file: Path) -> str:
+        """The setting that a chosen file stands in."""
+        return "model.vae" if file == self.vae else "model.text_encoders"
+
 
 NONE = SpareParts()
 
@@ -74,7 +78,11 @@ def complete(
     """
     model = MODELS[family]
     for file in spare.chosen:
-        kept_header(file)  # a damaged one is named as such
+        try:
+            kept_header(file)  # a damaged one is named as such
+        except ModelError as error:
+            error.values["field"] = spare.field(file)
+            raise
     options = {name: _options(name, family, configs, own, known, spare) for name in model.parts if name != model.denoiser}
     usable = {each.source.path for listed in options.values() for each in listed if each}
     if unusable := [file for file in spare.chosen if file not in usable]:
@@ -148,5 +156,5 @@ def _does_not_fit(file: Path, place: Path, model: ModelFormat, spare: SpareParts
     return ModelError(
         "model.part_does_not_fit", f"{file.name} is no part that {place.name} can use.",
         f"A VAE or a text encoder of the sizes that {model.title} has.", "Choose another file, or none.",
-        part=file.name, path=place.name, family=model.title, field="model.vae" if file == spare.vae else "model.text_encoders",
+        part=file.name, path=place.name, family=model.title, field=spare.field(file),
     )  # fmt: skip

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from engine.config.targets import Group, Layer
+from engine.config.targets import Layer
+from engine.formats.layer_patterns import LayerPattern, layers_like
 from engine.formats.layouts.z_image import BLOCKS, PATCH
 
-_BLOCK = rf"({'|'.join(BLOCKS)})\.\d+"
-_PATTERNS: tuple[tuple[Group, re.Pattern[str]], ...] = (
-    ("attention", re.compile(rf"(?P<attention>{_BLOCK}\.attention)\.to_(?P<what>q|k|v|out\.0)")),
-    ("mlp", re.compile(rf"(?P<mlp>{_BLOCK}\.feed_forward)\.w(?P<what>[123])")),
-    ("other", re.compile(rf"{_BLOCK}\.adaLN_modulation\.0|t_embedder\.mlp\.[02]|cap_embedder\.1|all_x_embedder\.{PATCH}")),
-    ("other", re.compile(rf"all_final_layer\.{PATCH}\.(linear|adaLN_modulation\.1)")),
+_BLOCK = rf"(?:{'|'.join(BLOCKS)})\.\d+"
+_PATTERNS = (
+    LayerPattern("attention", rf"({_BLOCK}\.attention)\.to_[qkv]", "outputs", r"\1"),
+    LayerPattern("attention", rf"{_BLOCK}\.attention\.to_out\.0", "inputs"),
+    # the gate and what it gates read the same, the way out reads their product
+    LayerPattern("mlp", rf"({_BLOCK}\.feed_forward)\.w[13]", reads=r"\1"),
+    LayerPattern("mlp", rf"{_BLOCK}\.feed_forward\.w2"),
+    LayerPattern("other", rf"{_BLOCK}\.adaLN_modulation\.0|t_embedder\.mlp\.[02]|cap_embedder\.1|all_x_embedder\.{PATCH}"),
+    LayerPattern("other", rf"all_final_layer\.{PATCH}\.(linear|adaLN_modulation\.1)"),
 )
 
 
@@ -25,18 +28,4 @@ def z_image_layers(paths: Iterable[str], config: Mapping[str, Any]) -> list[Laye
         paths: of modules that have weights, as diffusers names them.
         config: the transformer's, which knows the number of attention heads.
     """
-    return [layer for path in paths if (layer := _layer(path, config["n_heads"]))]
-
-
-def _layer(path: str, heads: int) -> Layer | None:
-    for group, pattern in _PATTERNS:
-        if named := pattern.fullmatch(path):
-            if group == "other":
-                return Layer(path, group)
-            if named["what"] == "out.0":
-                return Layer(path, group, heads, "inputs")
-            if group == "attention":
-                return Layer(path, group, heads, "outputs", named["attention"])
-            # the gate and what it gates read the same, the way out reads their product
-            return Layer(path, group, shared_input="" if named["what"] == "2" else named["mlp"])
-    return None
+    return layers_like(_PATTERNS, paths, config["n_heads"])

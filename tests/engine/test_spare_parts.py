@@ -203,7 +203,8 @@ def test_chosen_files_that_cannot_be_used_are_named_at_their_field(wholes: dict[
     save(parts_of(wholes["z_image"])["text_encoder"], workspace.root / "models" / "text_encoders" / "qwen.safetensors")
     assert refused(workspace, "", "qwen").code == "model.part_does_not_fit"
     small.write_bytes(small.read_bytes()[:300])
-    assert refused(workspace, "small").code == "file.truncated"
+    error = refused(workspace, "small")
+    assert (error.code, error.values["field"]) == ("file.truncated", "model.vae")
 
 
 def test_folders_of_other_programs_beside_the_checkpoints(wholes: dict[str, Path], tmp_path: Path) -> None:

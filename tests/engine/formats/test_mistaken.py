@@ -62,13 +62,3 @@ def test_it_is_called_what_it_is(case: str, tmp_path: Path) -> None:
         model_facts(write(tmp_path / "x.safetensors", shapes))
     assert caught.value.code == code and said in str(caught.value) and "x.safetensors" in caught.value.what
     assert caught.value.values["field"] == "model.path" and caught.value.todo
-
-
-def test_pix2pix_is_a_relative_of_stable_diffusion(tmp_path: Path) -> None:
-    """Its U-Net takes eight channels."""
-    shapes = {
-        "input_blocks.0.0.weight": (320, 8, 3, 3), "out.2.weight": (4, 320, 3, 3), "middle_block.1.proj_in.weight": (1280, 1280, 1, 1),
-    }  # fmt: skip
-    with pytest.raises(ModelError) as caught:
-        model_facts(write(tmp_path / "x.safetensors", {f"model.diffusion_model.{key}": shape for key, shape in shapes.items()}))
-    assert caught.value.code == "model.unknown_family" and "8 channels" in str(caught.value)
