@@ -150,7 +150,10 @@ def load_schedule(facts: ModelFacts) -> dict[str, Any]:
         header = read_header(denoiser)
         config |= said(header, SCHEDULE, {"timestep_spacing": None, **config})
         if zero_terminal_snr(header):
-            config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}  # the last step is the one that must be met
+            config |= {
+                "rescale_betas_zero_snr": True,
+                "timestep_spacing": "trailing",
+            }  # the last step is the one that must be met
     return config if facts.prediction == "flow" else config | {"prediction_type": facts.prediction}
 
 

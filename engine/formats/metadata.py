@@ -118,7 +118,9 @@ def modelspec_metadata(facts: RunFacts) -> dict[str, str]:
     card = {
         "sai_model_spec": "1.0.1",
         "architecture": facts.architecture,
-        "implementation": next((url for start, url in IMPLEMENTATIONS.items() if facts.base_version.startswith(start)), "diffusers"),
+        "implementation": next(
+            (url for start, url in IMPLEMENTATIONS.items() if facts.base_version.startswith(start)), "diffusers"
+        ),
         "title": facts.title or facts.name,
         "resolution": f"{facts.resolution[0]}x{facts.resolution[1]}",
         "date": datetime.fromtimestamp(facts.finished_at, UTC).isoformat(timespec="seconds"),

@@ -123,7 +123,12 @@ def said(header: Header, name: str, known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_state(
-    path: Path, part: Part, prefix: str, config: Mapping[str, Any], wanted: Mapping[str, Size], dtype_of: Callable[[str], torch.dtype]
+    path: Path,
+    part: Part,
+    prefix: str,
+    config: Mapping[str, Any],
+    wanted: Mapping[str, Size],
+    dtype_of: Callable[[str], torch.dtype],
 ) -> dict[str, Tensor]:
     """The tensors of a part, copied out of the file.
 

@@ -193,9 +193,9 @@ def resolve(
 
 def _network(stamp: tuple, model: Family, networks: dict[tuple, Network]) -> Network:
     """A loaded adapter, from memory if its stamp (file, size, modification time) is still the same."""
-    network = networks.pop(stamp, None) or Network.from_file(read_adapter(stamp[0]), model.components, model.facts.family).eval().requires_grad_(
-        False
-    )
+    network = networks.pop(stamp, None) or Network.from_file(
+        read_adapter(stamp[0]), model.components, model.facts.family
+    ).eval().requires_grad_(False)
     networks[stamp] = network
     while len(networks) > NETWORKS_KEPT:
         networks.pop(next(iter(networks)))

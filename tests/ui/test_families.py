@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,12 @@ from engine.formats.infotext import read_infotext_from_image
 from engine.formats.models import MODELS
 from engine.formats.models.base import Habits
 from engine.formats.summary import describe
+from tests.support.browser import tab, until
 from tests.support.pictures import make_photos
 from tests.ui.conftest import ROOT, Server, start
 from webui import presets
 from webui.i18n import t
 
-TABS = ("lora", "generate", "runs", "library", "settings")
 SECONDS_TO_WORK = 240
 FAMILIES = ("sdxl", "flux", "z_image")
 STARTER_FIELDS = {"conv_rank": True, "train_text_encoder": True, "train_t5": False}
@@ -47,17 +46,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def make_tiny(family: str, folder: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "engine", "model", "make-tiny", family, str(folder)]
     return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
-
-
-def until(seen: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-
-
-def tab(page: Any, name: str) -> None:
-    page.get_by_role("tab").nth(TABS.index(name)).click()
 
 
 def box(page: Any, id: str) -> Any:

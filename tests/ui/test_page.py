@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.support.browser import TABS, tab, until
 from webui.i18n import t, table
 
 LOCALES = {"en-US": "en", "ja-JP": "ja"}
-TABS = ("lora", "generate", "runs", "library", "settings")
 PROOF = {
     "lora": "#train-start",
     "generate": "#generate-start",
@@ -21,17 +20,10 @@ PROOF = {
 }
 
 
-def tab(page: Any, name: str) -> None:
-    page.get_by_role("tab").nth(TABS.index(name)).click()
+def enter(page: Any, name: str) -> None:
+    """Go to a tab and wait for what is on it."""
+    tab(page, name)
     page.wait_for_selector(PROOF[name])
-
-
-def until(seen: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
 
 
 def box(page: Any, id: str) -> Any:
@@ -53,14 +45,14 @@ def test_every_tab_opens_in_both_languages(open_page: Callable, locale: str) -> 
     assert page.locator("html").get_attribute("lang") == LOCALES[locale]
     until(lambda: words["lora.plan_title"] in page.inner_text("#train-plan"))
     for name in TABS:
-        tab(page, name)
+        enter(page, name)
         assert page.get_by_role("tab").nth(TABS.index(name)).inner_text() == words[f"tab.{name}"]
     assert words["text.lib.models"] in page.inner_text("#library-view") if page.is_visible("#library-view") else True
 
 
 def test_the_language_can_be_chosen(open_page: Callable) -> None:
     page = open_page("en-US")
-    tab(page, "settings")
+    enter(page, "settings")
     page.get_by_label(t("text.language_name", "ja")).click()
     until(lambda: page.is_visible("#train-start") and page.inner_text("#train-start") == table("ja")["form.start"])
     until(lambda: table("ja")["lora.plan_title"] in page.inner_text("#train-plan"))
@@ -153,7 +145,7 @@ def test_no_sideways_scroll_on_a_phone(open_page: Callable, locale: str) -> None
     for name in TABS:
         tab_button = page.get_by_role("tab").nth(TABS.index(name))
         if tab_button.is_visible():
-            tab(page, name)
+            enter(page, name)
         else:
             page.locator(".overflow-menu button").first.click()
             page.locator(".overflow-dropdown button", has_text=table(LOCALES[locale])[f"tab.{name}"]).click()
@@ -173,7 +165,7 @@ def test_dark_follows_the_system(open_page: Callable) -> None:
 
 def test_the_prompt_counts_its_tokens(open_page: Callable) -> None:
     page = open_page()
-    tab(page, "generate")
+    enter(page, "generate")
     box(page, "generate-prompt").fill("a red circle <lora:x:1>")
     until(lambda: "/ 75 tokens" in page.inner_text("#generate-tokens"))
     tokens = int(page.inner_text("#generate-tokens").split()[0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -15,25 +14,14 @@ import pytest
 
 from engine.formats.infotext import read_infotext_from_image
 from engine.formats.summary import describe
+from tests.support.browser import tab, until
 from tests.support.pictures import make_photos
 from tests.support.tiny import tiny_sd1_single_file
 from webui.i18n import t
 
 ROOT = Path(__file__).parents[2]
-TABS = ("lora", "generate", "runs", "library", "settings")
 SECONDS_TO_TRAIN = 900
 SECONDS_TO_DRAW = 240
-
-
-def until(seen: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-
-
-def tab(page: Any, name: str) -> None:
-    page.get_by_role("tab").nth(TABS.index(name)).click()
 
 
 def state(page: Any, panel: str = "run") -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from engine.formats.summary import describe
+from tests.support.browser import tab, until
 from tests.ui.conftest import Server, start
 from webui.i18n import t, table
 
-TABS = ("lora", "generate", "runs", "library", "settings")
 SECONDS_TO_WORK = 180
 
 
@@ -22,17 +21,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = start(tmp_path_factory.mktemp("tools") / "data")
     yield running
     running.interrupt()
-
-
-def until(seen: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-
-
-def tab(page: Any, name: str) -> None:
-    page.get_by_role("tab").nth(TABS.index(name)).click()
 
 
 def choose(page: Any, id: str, words: str) -> None:

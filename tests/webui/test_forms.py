@@ -260,12 +260,19 @@ def test_only_what_means_something_for_the_model_is_seen_and_read() -> None:
             for level in ("basic", "advanced", "expert"):
                 form.place_level(f"{section}.", level)
     values = dict(zip(form.keys, form.values(TrainConfig()), strict=True)) | {"adapter.train_t5": True, "adapter.conv_rank": 3}
-    for model, seen, hidden in (("starter", "adapter.conv_rank", "adapter.train_t5"), ("other", "adapter.train_t5", "adapter.conv_rank")):
+    for model, seen, hidden in (
+        ("starter", "adapter.conv_rank", "adapter.train_t5"),
+        ("other", "adapter.train_t5", "adapter.conv_rank"),
+    ):
         given = list((values | {"model.path": model}).values())
         updates = dict(zip(form.keys, form.seen(*given), strict=True))
         assert updates[seen]["visible"] and not updates[hidden]["visible"]
         config = form.check(given, "en").config
-        assert config and config.adapter.train_t5 == (model == "other") and config.adapter.conv_rank == (3 if model == "starter" else 0)
+        assert (
+            config
+            and config.adapter.train_t5 == (model == "other")
+            and config.adapter.conv_rank == (3 if model == "starter" else 0)
+        )
     assert form.components["model.path"] in form.deciding
 
 

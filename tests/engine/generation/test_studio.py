@@ -93,7 +93,9 @@ def same(one: Picture, two: Picture) -> bool:
 # ---- bases that nothing can be merged into ----
 
 
-@pytest.mark.parametrize("fit", [{"quantization": "fp8"}, {"streamed_blocks": 1000}, {"quantization": "int8", "streamed_blocks": 3}])
+@pytest.mark.parametrize(
+    "fit", [{"quantization": "fp8"}, {"streamed_blocks": 1000}, {"quantization": "int8", "streamed_blocks": 3}]
+)
 def test_adapters_stay_beside_a_quantised_or_streamed_base(workspace: Workspace, fit: dict[str, Any]) -> None:
     studio = Studio(workspace)
     add_lora(studio, "mine")
