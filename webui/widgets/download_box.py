@@ -74,7 +74,9 @@ class DownloadBox:
         problems: list[EngineError] = []
         with reported(problems):
             self.context.check_owner(request)
-            actions.start_download(DownloadConfig(source=source or ""), self.context.workspace, press or None)
+            # one press is one download, but another source typed meanwhile is another one
+            once = f"{press} {source}" if press else None
+            actions.start_download(DownloadConfig(source=source or ""), self.context.workspace, once)
             self.context.ensure_downloader()
         return [self._told(request, problems), gr.skip() if problems else "", *self.load(request)]
 
