@@ -70,9 +70,9 @@ def bare_steps(trainer: Trainer, folder: Path) -> list[float]:
     for step in range(1, WARM_UP + STEPS + 1):
         (batch,) = data.step_batches(step)
         began = time.perf_counter()
-        noise, timesteps = torch.randn_like(batch.latents), torch.randint(1000, (len(batch.latents),))
-        noisy = scheduler.add_noise(batch.latents, noise, timesteps)  # type: ignore[union-attr]
-        loss = F.mse_loss(unet(noisy, timesteps, data.encode(batch.captions)).sample, noise)
+        noise, timesteps = torch.randn_like(batch.encoded), torch.randint(1000, (len(batch.encoded),))
+        noisy = scheduler.add_noise(batch.encoded, noise, timesteps)  # type: ignore[union-attr]
+        loss = F.mse_loss(unet(noisy, timesteps, data.encode(batch.captions)["text"]).sample, noise)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, training.max_grad_norm)
         optimizer.step()
