@@ -11,6 +11,7 @@ from torch import Tensor
 from engine.errors import PromptError
 from engine.families.base import Conditions, Family
 from engine.generation.attention import plain_text
+from engine.generation.conditioning import caption_tokens
 from engine.generation.flow_samplers import even_levels
 from engine.generation.t5_text import T5Text
 
@@ -28,10 +29,8 @@ class Flux(Family):
 
     def pool(self, texts: Sequence[str]) -> Tensor:
         """Plain texts, cut at CLIP's length, as one vector each, (B, D); differentiable."""
-        tokenizer, encoder = self.tokenizers["text_encoder"], self.parts["text_encoder"]
-        length = tokenizer.model_max_length
-        tokens = tokenizer(list(texts), padding="max_length", truncation=True, max_length=length, return_tensors="pt")
-        return encoder(tokens.input_ids.to(encoder.device)).pooler_output
+        encoder = self.parts["text_encoder"]
+        return encoder(caption_tokens(texts, self.tokenizers["text_encoder"], encoder)).pooler_output
 
     def schedule_options(self, width: int, height: int, steps: int) -> dict[str, Any]:
         """Even noise levels, and how far dev moves them towards noise, `mu`: more the larger the picture."""

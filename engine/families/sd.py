@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engine.families.base import Conditions
 from engine.families.inpainting import Inpainting
-from engine.generation.conditioning import ClipConditioning, encode_tokens
+from engine.generation.conditioning import ClipConditioning, caption_tokens, encode_tokens
 
 
 class StableDiffusion(Inpainting):
@@ -19,11 +19,8 @@ class StableDiffusion(Inpainting):
         return ClipConditioning(self.tokenizers["text_encoder"], self.parts["text_encoder"], clip_skip=clip_skip)
 
     def encode_tokens(self, captions: Sequence[str], clip_skip: int) -> Conditions:
-        # Plain words cut at one chunk: a caption is no prompt, brackets in it are brackets.
-        tokenizer, encoder = self.tokenizers["text_encoder"], self.parts["text_encoder"]
-        length = tokenizer.model_max_length
-        tokens = tokenizer(list(captions), padding="max_length", truncation=True, max_length=length, return_tensors="pt")
-        return {"text": encode_tokens(tokens.input_ids.to(encoder.device), encoder, clip_skip)}
+        encoder = self.parts["text_encoder"]
+        return {"text": encode_tokens(caption_tokens(captions, self.tokenizers["text_encoder"], encoder), encoder, clip_skip)}
 
     def predict(self, latents: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
         return self.denoiser(self.unet_input(latents, conditions), timesteps, conditions["text"].to(self.dtype)).sample

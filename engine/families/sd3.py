@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from engine.errors import PromptError
 from engine.families.base import Conditions, Family
 from engine.generation.clip_pair import ClipPair, encode_pair
+from engine.generation.conditioning import caption_tokens
 from engine.generation.t5_text import T5Text
 
 CLIPS = ("text_encoder", "text_encoder_2")
@@ -27,13 +28,8 @@ class StableDiffusion3(Family):
         return Sd3Conditioning(self)
 
     def encode_tokens(self, captions: Sequence[str], clip_skip: int) -> Conditions:
-        # Plain words cut at one chunk: a caption is no prompt, brackets in it are brackets.
-        encoders, tokens = [self.parts[name] for name in CLIPS], []
-        for name, encoder in zip(CLIPS, encoders, strict=True):
-            tokenizer = self.tokenizers[name]
-            length = tokenizer.model_max_length
-            made = tokenizer(list(captions), padding="max_length", truncation=True, max_length=length, return_tensors="pt")
-            tokens.append(made.input_ids.to(encoder.device))
+        encoders = [self.parts[name] for name in CLIPS]
+        tokens = [caption_tokens(captions, self.tokenizers[name], self.parts[name]) for name in CLIPS]
         t5 = self.t5_text()
         return self.joined(encode_pair(tokens, encoders), t5.encode_captions(captions) if t5 else None)
 

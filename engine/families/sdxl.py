@@ -14,6 +14,7 @@ from torch import Tensor
 from engine.families.base import Conditions, Placing
 from engine.families.inpainting import Inpainting
 from engine.generation.clip_pair import ClipPair, encode_pair
+from engine.generation.conditioning import caption_tokens
 
 ENCODERS = ("text_encoder", "text_encoder_2")
 
@@ -23,13 +24,8 @@ class StableDiffusionXL(Inpainting):
         return ClipPair([self.tokenizers[name] for name in ENCODERS], [self.parts[name] for name in ENCODERS])
 
     def encode_tokens(self, captions: Sequence[str], clip_skip: int) -> Conditions:
-        # Plain words cut at one chunk: a caption is no prompt, brackets in it are brackets.
-        encoders, tokens = [self.parts[name] for name in ENCODERS], []
-        for name, encoder in zip(ENCODERS, encoders, strict=True):
-            tokenizer = self.tokenizers[name]
-            length = tokenizer.model_max_length
-            made = tokenizer(list(captions), padding="max_length", truncation=True, max_length=length, return_tensors="pt")
-            tokens.append(made.input_ids.to(encoder.device))
+        encoders = [self.parts[name] for name in ENCODERS]
+        tokens = [caption_tokens(captions, self.tokenizers[name], self.parts[name]) for name in ENCODERS]
         return encode_pair(tokens, encoders)
 
     def picture_conditions(self, placings: Sequence[Placing]) -> Conditions:

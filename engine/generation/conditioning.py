@@ -43,6 +43,13 @@ def _encode(chunk: Chunk, text_encoder: Any, clip_skip: int) -> torch.Tensor:
     return encode_tokens(torch.tensor([chunk.tokens], device=text_encoder.device), text_encoder, clip_skip)
 
 
+def caption_tokens(captions: Sequence[str], tokenizer: Any, text_encoder: Any) -> torch.Tensor:
+    """Token ids (B, 77) of captions. Plain words cut at one chunk: a caption is no prompt, brackets in it are brackets."""
+    length = tokenizer.model_max_length
+    made = tokenizer(list(captions), padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+    return made.input_ids.to(text_encoder.device)
+
+
 def encode_tokens(tokens: torch.Tensor, text_encoder: Any, clip_skip: int = 1) -> torch.Tensor:
     """Token ids (B, 77) to hidden states (B, 77, D), differentiable.
 
