@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent
 DEFAULT_PORT = 7860
 PORTS_TRIED = 11
 SECONDS_TO_START = 30
+TEST_PROCESSES = ("-n", "2", "--dist", "loadfile")  # each test computes in one thread; `--test -n 0` runs them one by one
 BEFORE_GRADIO = {"GRADIO_ANALYTICS_ENABLED": "0", "HF_HUB_DISABLE_TELEMETRY": "1"}  # both are read on import
 
 
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
             return become([environment.python, str(ROOT / "launch.py"), *arguments])
         if options.test is not None:
             os.chdir(ROOT)
-            return become([sys.executable, "-m", "pytest", *options.test])
+            return become([sys.executable, "-m", "pytest", *TEST_PROCESSES, *options.test])
         return start(options)
     except SetupError as error:
         print(f"\nError: {error}", file=sys.stderr)

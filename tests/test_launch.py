@@ -195,8 +195,8 @@ def test_test_installs_its_extra_and_hands_all_arguments_on(project: Project) ->
     tests = project.start("--test", "tests/test_x.py", "-k", "a and b", "--version")
     assert tests.returncode == 0, tests.stderr
     assert "pytest 1.0" in tests.stdout
-    assert "PYTEST ['tests/test_x.py', '-k', 'a and b', '--version']" in tests.stdout
-    assert project.start("--test").stdout == "PYTEST []\n"
+    assert "'loadfile', 'tests/test_x.py', '-k', 'a and b', '--version']" in tests.stdout
+    assert project.start("--test").stdout == "PYTEST ['-n', '2', '--dist', 'loadfile']\n"
     assert project.start("--no-browser").stdout.startswith("SERVED"), "the extra does not unsettle the rest"
 
 

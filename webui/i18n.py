@@ -16,6 +16,7 @@ import yaml
 
 from engine.config.field import Field, fields
 from engine.config.generate import GenerateConfig
+from engine.config.grid import GridOptions
 from engine.config.tools import ToolConfig
 from engine.config.train import TrainConfig
 from engine.errors import EngineError
@@ -29,7 +30,7 @@ DEFAULT = "en"
 COOKIE = "atelier_language"
 SERVER_ONLY = ("error.", "text.", "unit.")
 """Groups that only server-built text uses; they are not sent to the browser."""
-SCOPES = {"": TrainConfig, "generate.": GenerateConfig, "tools.": ToolConfig}
+SCOPES = {"": TrainConfig, "generate.": GenerateConfig, "grid.": GridOptions, "tools.": ToolConfig}
 """Prefix of the keys -> config whose fields they name."""
 
 

@@ -12,7 +12,7 @@ from pydantic import Field as PydanticField
 from pydantic import field_validator, model_validator
 
 from engine.config.adapter import AdapterOptions, LoraOptions
-from engine.config.choices import Attention, ModelChoice, Precision, Quantization, SamplerName
+from engine.config.choices import Attention, ModelChoice, Precision, Quantization, SamplerName, split_sampler
 from engine.config.field import Section, Ui
 
 Kind = Literal["character", "style", "outfit", "pose", "object", "concept"]
@@ -163,6 +163,12 @@ class SampleOptions(Section):
     """Height of the samples; 0 is the training resolution."""
     seed: Annotated[int, Ge(0), Le(2**32 - 1), Ui(level="expert", widget="seed", step=1)] = 1
     """Every sample of a prompt starts from the same noise, so that only the learning shows."""
+
+    @field_validator("sampler", mode="before")
+    @classmethod
+    def _old_sampler(cls, given: Any) -> Any:
+        """"DPM++ 2M Karras" was one name once; its schedule is what Automatic means there."""
+        return split_sampler(given)[0] if isinstance(given, str) else given
 
 
 class OutputOptions(Section):

@@ -19,3 +19,28 @@ def until(seen: Callable[[], bool], seconds: float = 60) -> None:
     while not seen():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.1)
+
+
+def settled(page: Any, quiet: float = 0.4, seconds: float = 60) -> None:
+    """Wait until the page has asked the server nothing, and been answered all, for `quiet` seconds.
+
+    A list that is opened while its new choices arrive makes Gradio's own script fail.
+    """
+    waiting: set[Any] = set()
+    last = time.monotonic()
+
+    def begun(request: Any) -> None:
+        if request.method == "POST":
+            waiting.add(request)
+
+    page.on("request", begun)
+    page.on("requestfinished", waiting.discard)
+    page.on("requestfailed", waiting.discard)
+    deadline = last + seconds
+    while time.monotonic() - last < quiet:
+        assert time.monotonic() < deadline, "the page never came to rest"
+        page.wait_for_timeout(50)
+        if waiting:
+            last = time.monotonic()
+    for name, listener in (("request", begun), ("requestfinished", waiting.discard), ("requestfailed", waiting.discard)):
+        page.remove_listener(name, listener)

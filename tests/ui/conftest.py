@@ -110,7 +110,7 @@ def open_page(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
-        page.on("pageerror", lambda error: troubles.append(f"script error: {error}"))
+        page.on("pageerror", lambda error: troubles.append(f"script error: {error.stack or error}"))
         page.on("console", lambda message: message.type == "error" and troubles.append(f"console: {message.text}"))
         page.on(
             "request", lambda request: troubles.append(f"foreign: {request.url}") if is_foreign(request.url, server.url) else None
