@@ -74,7 +74,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--ckpt-dir", metavar="DIR", type=folder, help="an existing folder of checkpoints to use as well")
     add("--lora-dir", metavar="DIR", type=folder, help="an existing folder of LoRAs to use as well")
     add("--embeddings-dir", metavar="DIR", type=folder, help="an existing folder of embeddings to use as well")
-    add("--api", action="store_true", help="serve the HTTP API (not in this version yet)")
+    add("--api", action="store_true", help="also serve the HTTP API, with AUTOMATIC1111's calls below /sdapi/v1")
     add("--lang", choices=["en", "ja"], help="language of the page; default: the browser's")
     add("--no-browser", action="store_true", help="do not open the page")
     add("--no-venv", action="store_true", help="use the active Python environment instead of .venv")
@@ -130,8 +130,6 @@ def start(options: argparse.Namespace) -> int:
     """Serve the page, unless another launch.py already serves this data folder: then open that one's page."""
     from engine.jobs.lock import FileLock
 
-    if options.api:
-        print("--api: this version has no HTTP API yet; the page starts without it.", flush=True)
     os.environ.update(BEFORE_GRADIO)
     options.data_dir = options.data_dir.expanduser().resolve()
     options.host = "0.0.0.0" if options.listen else "127.0.0.1"

@@ -18,6 +18,7 @@ from engine.errors import ConfigError, EngineError
 COMMANDS = {
     "train": ("engine.cli.train", "train a LoRA from a settings file"),
     "generate": ("engine.cli.generate", "make a picture from a prompt"),
+    "grid": ("engine.cli.grid", "make a grid of pictures from a settings file"),
     "adapter": ("engine.cli.adapter", "look into LoRA files, convert, merge, resize, ..."),
     "model": ("engine.cli.model", "look into base models, list, download, make tiny ones for dry runs"),
     "dataset": ("engine.cli.dataset", "check a folder of pictures"),

@@ -66,3 +66,7 @@ class JobError(EngineError):
 
 class Interrupted(EngineError):
     """Work was asked to stop; everything finished so far is saved."""
+
+
+class Skipped(EngineError):
+    """The rest of a batch was not wanted; what comes after it is."""

@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from math import inf
 from pathlib import Path
 from time import monotonic
 
+from engine.adapter_library import AdapterCard, adapter_names, adapters, find_adapter_file
 from engine.config.choices import ModelChoice
 from engine.errors import EngineError, ModelError, PathError
 from engine.file_notes import FileNotes
@@ -24,12 +24,14 @@ from engine.formats.models import MODELS
 from engine.formats.number_formats import numbers_by_format
 from engine.formats.pickled import PICKLED, converted_file, is_pickled
 from engine.formats.safetensors_header import kept_header
-from engine.formats.summary import AdapterSummary, describe
-from engine.generation.lookup import find_adapter
 from engine.model_facts import STARTER, STARTER_FOLDER, ModelFacts, glance, missing_parts, model_facts, unread
 from engine.spare_parts import SpareParts
 from engine.workspace import SHIPPED_DATASETS, Workspace, stamp
 
+__all__ = [
+    "STARTER", "AdapterCard", "ModelCard", "adapter_names", "adapters", "choose", "datasets", "downloaded", "facts_in",
+    "find_adapter_file", "find_model", "model_names", "models", "part_names", "pickles",
+]  # fmt: skip
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 WEIGHTS = ".safetensors"
 NOTE, KEPT = "card", ("family", "title", "size", "format")
@@ -62,42 +64,6 @@ class ModelCard:
     pickled: bool = False
     parts: tuple[str, ...] = ()
     unread: bool = False
-
-
-@dataclass(frozen=True)
-class AdapterCard:
-    name: str
-    path: Path
-    summary: AdapterSummary | None
-    problem: EngineError | None = None
-
-
-def adapters(workspace: Workspace) -> list[AdapterCard]:
-    """All adapter files of the LoRA folders, newest first."""
-    files = [file for folder in workspace.lora_folders for file in _files(folder)]
-    return [_adapter_card(file, *stamp(file)) for file in sorted(files, key=lambda file: -stamp(file)[1])]
-
-
-def adapter_names(workspace: Workspace) -> dict[str, tuple[Path, str | None]]:
-    """Path below its LoRA folder without ending -> (file, name it was trained under); what a tag is looked up in."""
-    names: dict[str, tuple[Path, str | None]] = {}
-    for folder in workspace.lora_folders:
-        for file in _files(folder):
-            summary = _adapter_card(file, *stamp(file)).summary
-            names.setdefault(
-                file.relative_to(folder).with_suffix("").as_posix(), (file, summary.output_name or None if summary else None)
-            )
-    return names
-
-
-def find_adapter_file(name: str, workspace: Workspace) -> Path:
-    """The adapter file a user means, named as in a tag.
-
-    Raises:
-        PromptError: `prompt.adapter_unknown` with the nearest names, `prompt.adapter_ambiguous`.
-    """
-    names = adapter_names(workspace)
-    return names[find_adapter(name, {path: alias for path, (_, alias) in names.items()})][0]
 
 
 def models(workspace: Workspace, seconds: float = inf) -> list[ModelCard]:
@@ -309,14 +275,6 @@ def _find_part(name: str, known: dict[str, Path], field: str, workspace: Workspa
         "model.part_not_found", f"There is no file {name!r} for a part of a model.", f"The name of a file in {folder}, or a path.",
         f"Put the .safetensors file into {folder} of the data folder.", name=name, folder=folder, field=field,
     )  # fmt: skip
-
-
-@lru_cache(maxsize=8192)
-def _adapter_card(file: Path, size: int, mtime_ns: int) -> AdapterCard:
-    try:
-        return AdapterCard(file.stem, file, describe(file))
-    except EngineError as problem:
-        return AdapterCard(file.stem, file, None, problem)
 
 
 def _files(folder: Path, endings: tuple[str, ...] = (WEIGHTS,)) -> Iterator[Path]:

@@ -164,6 +164,7 @@ class Workspace:
             "loras",
             "runs",
             "outputs",
+            "wildcards",
             "config",
         ):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
@@ -180,6 +181,16 @@ class Workspace:
     @property
     def outputs(self) -> Path:
         return self.root / "outputs"
+
+    @property
+    def sources(self) -> Path:
+        """Pictures to start from and their masks, named by their content."""
+        return self.cache / "sources"
+
+    @property
+    def wildcards(self) -> Path:
+        """Lists that prompts choose from."""
+        return self.root / "wildcards"
 
     @property
     def loras(self) -> Path:

@@ -39,7 +39,7 @@ def keyed(model: type[BaseModel]) -> dict[str, Field]:
 def to_widget(field: Field, value: Any) -> Any:
     """A setting as its component holds it."""
     if field.type is list:
-        return "\n".join(value or ())
+        return list(value or ()) if field.ui.widget == "styles" else "\n".join(value or ())
     if _may_be_empty(field):
         return "" if value is None else str(value)
     return value
@@ -47,6 +47,8 @@ def to_widget(field: Field, value: Any) -> Any:
 
 def from_widget(field: Field, value: Any) -> Any:
     """What a component holds as a setting. Nothing is rounded or clamped here; what is no number stays text and is refused later."""
+    if field.ui.widget == "styles":
+        return list(value or ())
     if field.type is list:
         return [line.strip() for line in str(value or "").splitlines() if line.strip()]
     if field.type is str:
@@ -280,8 +282,10 @@ def _build(field: Field, scope: str, options: dict[str, Any]) -> Any:
     if field.choices:
         names = [(label(key) if (key := choice_key(scope, field, word)) else str(word), word) for word in field.choices]
         return gr.Dropdown(**{"choices": names, "filterable": len(names) > 12, **options})
-    if field.ui.widget in ("model", "vae", "dataset", "adapter"):
+    if field.ui.widget in ("model", "vae", "dataset", "adapter", "run"):
         return gr.Dropdown(**{"choices": [], "allow_custom_value": True, **options})
+    if field.ui.widget == "styles":
+        return gr.Dropdown(**{"choices": [], "multiselect": True, **options})
     if field.type is bool:
         return gr.Checkbox(**options)
     if field.ui.widget == "slider":

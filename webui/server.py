@@ -20,6 +20,7 @@ from engine.jobs.supervisor import Supervisor
 from engine.workspace import Workspace
 
 ASSETS = Path(__file__).parent / "assets"
+SCRIPTS = ("shortcuts.js", "adapters.js")
 MAX_UPLOAD = "200mb"
 SECONDS_TO_SAVE = 7.5
 """For running work to be saved when the program is asked to end."""
@@ -44,7 +45,9 @@ def serve(options: argparse.Namespace) -> int:
     supervisor.reap()
     page = None
     try:
-        page, address = _launch(workspace, supervisor, downloader, options)
+        page, address = _launch(workspace, supervisor, downloader, options, ended)
+        if options.api:
+            print(f"HTTP API: {address}/sdapi/v1", flush=True)
         print(f"LoRA Atelier is ready: {address}", flush=True)
         _keep_workers(workspace, supervisor, downloader)  # only now: its imports would slow down the start of the page
         if not options.no_browser:
@@ -88,10 +91,15 @@ def _keep_workers(workspace: Workspace, supervisor: Supervisor, downloader: Supe
             each.ensure_worker()
 
 
-def _launch(workspace: Workspace, supervisor: Supervisor, downloader: Supervisor, options: argparse.Namespace) -> tuple[Any, str]:
+def _launch(
+    workspace: Workspace, supervisor: Supervisor, downloader: Supervisor, options: argparse.Namespace, ended: threading.Event
+) -> tuple[Any, str]:
     """(the running page, its address)."""
     from starlette.middleware import Middleware
 
+    from webui.api import app as api
+    from webui.api.gate import Gate
+    from webui.api.service import Service
     from webui.app import build
     from webui.context import Context
     from webui.early import EarlyScript
@@ -103,6 +111,8 @@ def _launch(workspace: Workspace, supervisor: Supervisor, downloader: Supervisor
     page = build(context)
     page.queue(api_open=False, default_concurrency_limit=8, max_size=64)
     outer = [Middleware(Guard, hosts=hosts), Middleware(EarlyScript, script=script(options.lang))]
+    if options.api:
+        outer.insert(1, Middleware(Gate, api=api.build(Service(context, ended)), users=users(options)))
     _, address, public = page.launch(
         **settings(workspace, options), app_kwargs={"middleware": outer, "docs_url": None, "redoc_url": None, "openapi_url": None}
     )
@@ -128,7 +138,7 @@ def settings(workspace: Workspace, options: argparse.Namespace) -> dict[str, Any
         "server_name": options.host, "server_port": options.port, "share": options.share, "inbrowser": False, "quiet": True,
         "prevent_thread_lock": True, "show_error": False, "strict_cors": True, "ssr_mode": False, "run_history": False,
         "enable_monitoring": False, "pwa": False, "mcp_server": False, "footer_links": [],
-        "auth": [each for each in (options.auth, options.guest_auth) if each] or None,
+        "auth": users(options) or None,
         "allowed_paths": [str(folder.resolve()) for folder in served],
         "blocked_paths": [str((workspace.root / name).resolve()) for name in inner],
         "max_file_size": MAX_UPLOAD,
@@ -138,14 +148,19 @@ def settings(workspace: Workspace, options: argparse.Namespace) -> dict[str, Any
     }  # fmt: skip
 
 
+def users(options: argparse.Namespace) -> list[tuple[str, str]]:
+    """(name, password) of everybody who may sign in."""
+    return [each for each in (options.auth, options.guest_auth) if each]
+
+
 def script(language: str | None) -> str:
-    """What runs in the browser before Gradio: the choice of language and colours, then the shortcuts.
+    """What runs in the browser before Gradio: the choice of language and colours, then the shortcuts and adapter cards.
 
     Args:
         language: `--lang`, or None for the browser's.
     """
     forced = f'"{language}"' if language else "null"
-    return f"window.atelierForced = {forced};\n" + (ASSETS / "shortcuts.js").read_text(encoding="utf-8")
+    return f"window.atelierForced = {forced};\n" + "".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS)
 
 
 def _own_names() -> list[str]:

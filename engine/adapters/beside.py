@@ -28,19 +28,26 @@ STOCK = (nn.Linear.forward, nn.Conv2d.forward, nn.LayerNorm.forward, nn.GroupNor
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One adapter in one layer."""
+    """One adapter in one layer.
+
+    Attributes:
+        strengths: by component; None for the network's own. They may change from step to step.
+        factor: on its strength, in this layer.
+    """
 
     network: Network
     adapter: Adapter
     component: str
     strengths: Mapping[str, float] | None
+    factor: float = 1.0
 
     @property
     def strength(self) -> float:
         """Its strength now, 0 while it sits out."""
         if self.adapter.dropped and self.adapter.training:
             return 0.0
-        return (self.network.strengths if self.strengths is None else self.strengths).get(self.component, 1.0)
+        strengths = self.network.strengths if self.strengths is None else self.strengths
+        return strengths.get(self.component, 1.0) * self.factor
 
 
 Acting = Sequence[tuple[float, Adapter]]

@@ -56,6 +56,7 @@ class Network(nn.Module):
         strengths: component -> factor on everything the network does there, wherever `insert` was not given others; 1 for those
             it does not name; 0 bypasses it.
         match: for a network from a file, how much of it was placed.
+        embeddings: those bundled in that file, see `engine.formats.adapter_file`.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Network(nn.Module):
         self.refs, self.names = dict(refs), dict(names)
         self.strengths = dict.fromkeys((ref.component for ref in refs.values()), 1.0)
         self.match = match or Match(len({name.name for name in names.values()}), ())
+        self.embeddings: dict[str, dict[str, Tensor]] = {}
         self.siblings: list[Siblings] = []
         self._places: list[tuple[Beside, Entry]] = []
 
@@ -126,7 +128,9 @@ class Network(nn.Module):
                 shape = LayerShape.of(components[ref.component].get_submodule(ref.path))
                 adapters[name] = read_module(file, module, tensors, shape)
                 refs[name], names[name] = ref, written[ref.component][ref.path]
-        return cls(adapters, refs, names, Match(len(found), tuple(unmatched)))
+        network = cls(adapters, refs, names, Match(len(found), tuple(unmatched)))
+        network.embeddings = file.embeddings
+        return network
 
     @torch.no_grad()
     def begin_from(self, finished: Network) -> None:
@@ -208,18 +212,24 @@ class Network(nn.Module):
     def _adapter(self, name: str) -> Adapter:
         return self.adapters[name]  # type: ignore[return-value]
 
-    def insert(self, components: Components, strengths: Mapping[str, float] | None = None) -> None:
+    def insert(
+        self, components: Components, strengths: Mapping[str, float] | None = None, factors: Mapping[str, float] | None = None
+    ) -> None:
         """Put the adapters beside their layers' weights, unmerged.
 
         Any number of networks may be in one model, the same one twice too; what they change adds up in any order.
 
         Args:
             strengths: by component, for this insertion only; the network's own `strengths` when not given.
+            factors: by name, on the strength in one layer; 1 where it is missing, and 0 leaves the layer alone.
         """
+        factors = factors or {}
         for name, ref in self.refs.items():
+            if not (factor := factors.get(name, 1.0)):
+                continue
             layer = components[ref.component].get_submodule(ref.path)
             beside = layer.__dict__.get("forward") or Beside(layer)
-            entry = Entry(self, self.adapters[name], ref.component, strengths)  # type: ignore[arg-type]
+            entry = Entry(self, self.adapters[name], ref.component, strengths, factor)  # type: ignore[arg-type]
             beside.entries.append(entry)
             self._places.append((beside, entry))
 

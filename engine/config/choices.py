@@ -49,6 +49,8 @@ def split_sampler(written: str) -> tuple[str, str]:
             break
     return next((known for known in SAMPLER_NAMES if known.casefold() == name.casefold()), name), schedule
 
+
+PictureFormat = Literal["png", "jpeg", "webp"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization = Literal["none", "nf4", "int8", "fp8"]
 Attention = Literal["auto", "flash", "efficient", "cudnn", "math"]

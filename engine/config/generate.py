@@ -14,6 +14,7 @@ from engine.config.choices import (
     MaskedContent,
     ModelChoice,
     NoiseSource,
+    PictureFormat,
     Precision,
     Quantization,
     Resize,
@@ -120,6 +121,8 @@ class GenerateConfig(Section):
     """What weights such as `(word:1.2)` do: multiply and keep the mean, multiply only, nothing, or brackets are plain text."""
     preview_every: Annotated[int, Ge(0), Le(50), Ui(unit="steps", level="advanced", step=1)] = 4
     """Show the picture on its way every so many steps; 0 shows none."""
+    picture_format: Annotated[PictureFormat, Ui(level="expert")] = "png"
+    """How pictures are saved: PNG keeps every pixel, JPEG and WebP are smaller. All carry their settings."""
     precision: Annotated[Precision, Ui(level="expert")] = "auto"
     """Number format of the model and of the calculation. Auto takes what the device does best."""
     quantization: Annotated[Quantization, Ui(level="expert")] = "none"

@@ -13,7 +13,7 @@ AxisKind = Literal[
     "none", "adapter", "epoch", "strength", "text_encoder_strength", "unet_strength", "seed", "prompt", "guidance_scale", "steps",
     "sampler", "schedule", "model", "clip_skip", "denoising",
 ]  # fmt: skip
-"""What an axis varies; the table that says how is `engine.generation.grid.axes.AXES`."""
+"""What an axis varies; the table that says how is `engine.grid.axes.AXES`."""
 
 
 class Axis(Section):

@@ -10,18 +10,22 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from engine.config.adapter import LayerOptions
+from engine.config.choices import Emphasis
 from engine.config.targets import Layer, Target, choose
 from engine.errors import PromptError
 from engine.families.parking import parked, visiting
 from engine.formats.models import MODELS
 from engine.formats.models.base import ModelFormat, Prediction, Variant
 from engine.model_facts import ModelFacts
+
+if TYPE_CHECKING:
+    from engine.generation.embeddings import Embeddings
 
 Conditions = dict[str, Tensor]
 """What a prediction depends on besides the noisy picture, by name, the batch first: "text" (B, T, D), "pooled" (B, D), ..."""
@@ -70,6 +74,9 @@ class Family(ABC):
         self.facts, self.device, self.dtype = facts, device, dtype
         self.tokenizers, self.scheduler_config = dict(tokenizers), dict(scheduler_config)
         self.parts: dict[str, Any] = {name: part.eval().requires_grad_(False) for name, part in parts.items()}
+
+    embedding_parts: ClassVar[Mapping[str, str]] = {}
+    """CLIP text encoder that reads whole prompts -> the name of its vectors in a file of an embedding (Textual Inversion)."""
 
     @property
     def format(self) -> ModelFormat:
@@ -137,12 +144,20 @@ class Family(ABC):
         return self.vae.config.latent_channels, height // self._shrink, width // self._shrink
 
     def schedule_options(self, width: int, height: int, steps: int) -> dict[str, Any]:
-        """What the sampler's `set_timesteps` is told for a picture of this size in px: FLUX shifts its noise levels with it."""
+        """What `engine.generation.sampling.walk.make_walk` is told for a picture of this size in px: FLUX shifts its noise levels
+        with it."""
         return {}
 
     @abstractmethod
-    def conditioning(self, clip_skip: int) -> TextConditioning:
-        """The encoder of prompts, with the text encoders' weights as they are now."""
+    def conditioning(
+        self, clip_skip: int, emphasis: Emphasis = "Original", embeddings: Embeddings | None = None
+    ) -> TextConditioning:
+        """The encoder of prompts, with the text encoders' weights as they are now.
+
+        Args:
+            emphasis: what weights in brackets do, where the text encoders can be told any.
+            embeddings: those that prompts may name.
+        """
 
     @abstractmethod
     def encode_tokens(self, captions: Sequence[str], clip_skip: int) -> Conditions:
@@ -156,7 +171,16 @@ class Family(ABC):
         """What is learnt of one picture: its latents (C, h, w), and conditions without a batch, from what `encode_pictures` gave."""
         return encoded, {}
 
+    def mask_conditions(self, picture: Tensor, mask: Tensor) -> Conditions:
+        """What the model is told of the picture (1, 3, H, W) in [-1, 1] that it repaints where `mask` (1, h, w) of its latents is 1,
+        for models that are told."""
+        return {}
+
     def encode_pictures(self, pictures: Tensor) -> Tensor:
+        """What training keeps of pictures (B, 3, H, W) in [-1, 1]: their latents, and what it wants beside them."""
+        return self.encode_latents(pictures)
+
+    def encode_latents(self, pictures: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) in [-1, 1] to scaled latents (B, C, h, w), float32: the mean of the posterior."""
         latents = self.vae.encode(pictures.to(self.device, self.vae.dtype)).latent_dist.mean.float()
         return (latents - (self.vae.config.shift_factor or 0.0)) * self.vae.config.scaling_factor

@@ -8,24 +8,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.config.choices import Emphasis
 from engine.errors import PromptError
 from engine.families.base import Conditions, Family
 from engine.generation.attention import plain_text
 from engine.generation.conditioning import caption_tokens
-from engine.generation.flow_samplers import even_levels
+from engine.generation.embeddings import Embeddings
+from engine.generation.sampling.flow_levels import even_levels
 from engine.generation.t5_text import T5Text
 
 
 class Flux(Family):
-    def conditioning(self, clip_skip: int) -> FluxConditioning:
-        return FluxConditioning(self)
+    def conditioning(
+        self, clip_skip: int, emphasis: Emphasis = "Original", embeddings: Embeddings | None = None
+    ) -> FluxConditioning:
+        return FluxConditioning(self, emphasis, embeddings)
 
     def encode_tokens(self, captions: Sequence[str], clip_skip: int) -> Conditions:
         return {"text": self.t5_text().encode_captions(captions), "pooled": self.pool(captions)}
 
-    def t5_text(self) -> T5Text:
+    def t5_text(self, emphasis: Emphasis = "Original") -> T5Text:
         """The reader of whole prompts."""
-        return T5Text(self.tokenizers["text_encoder_2"], self.parts["text_encoder_2"], self.facts.habits.text_length)
+        tokenizer, encoder = self.tokenizers["text_encoder_2"], self.parts["text_encoder_2"]
+        return T5Text(tokenizer, encoder, self.facts.habits.text_length, emphasis)
 
     def pool(self, texts: Sequence[str]) -> Tensor:
         """Plain texts, cut at CLIP's length, as one vector each, (B, D); differentiable."""
@@ -75,12 +80,12 @@ class FluxConditioning:
         problems: what could not be done as asked in the texts encoded so far.
     """
 
-    def __init__(self, model: Flux) -> None:
-        self.model, self.t5_text = model, model.t5_text()
+    def __init__(self, model: Flux, emphasis: Emphasis, embeddings: Embeddings | None) -> None:
+        self.model, self.t5_text, self.embeddings = model, model.t5_text(emphasis), embeddings
 
     @property
     def problems(self) -> list[PromptError]:
-        return self.t5_text.problems
+        return [*self.t5_text.problems, *(self.embeddings.problems if self.embeddings else [])]
 
     @torch.no_grad()
     def encode(self, texts: Iterable[str]) -> dict[str, Conditions]:
@@ -89,7 +94,13 @@ class FluxConditioning:
         Returns:
             text -> {"text": (1, T, D), "pooled": (1, D')}. CLIP's one vector is of the plain words.
         """
-        return {text: {"text": self.t5_text.encode(text), "pooled": self.model.pool([plain_text(text)])} for text in texts}
+        encoded = {}
+        for text in texts:
+            if self.embeddings:
+                self.embeddings.report_unread(text)
+            plain = text if self.t5_text.emphasis == "None" else plain_text(text)
+            encoded[text] = {"text": self.t5_text.encode(text), "pooled": self.model.pool([plain])}
+        return encoded
 
 
 def pack(latents: Tensor) -> Tensor:

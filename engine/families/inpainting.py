@@ -36,14 +36,19 @@ class Inpainting(Family):
     def encode_pictures(self, pictures: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) in [-1, 1] to latents (B, C, h, w); for inpainting (B, C + MASKS * (1 + C), h, w): behind them
         each mask with the latents of what it leaves."""
-        latents = super().encode_pictures(pictures)
+        latents = self.encode_latents(pictures)
         if not self.inpaints:
             return latents
         masks = torch.stack([picture_masks(picture, latents.shape[-2], latents.shape[-1]) for picture in pictures])
-        beside = [latents]
-        for mask in masks.unbind(1):
-            beside += [mask[:, None].to(latents), super().encode_pictures(hide(pictures, mask))]
-        return torch.cat(beside, 1)
+        return torch.cat([latents, *(self._beside(pictures, mask) for mask in masks.unbind(1))], 1)
+
+    def mask_conditions(self, picture: Tensor, mask: Tensor) -> Conditions:
+        return {"inpaint": self._beside(picture, mask)} if self.inpaints else {}
+
+    def _beside(self, pictures: Tensor, mask: Tensor) -> Tensor:
+        """A mask (B, h, w) and the latents of what it leaves of pictures (B, 3, H, W): (B, 1 + C, h, w)."""
+        shown = self.encode_latents(hide(pictures, mask))
+        return torch.cat([mask[:, None].to(shown), shown], 1)
 
     def training_latents(self, encoded: Tensor, generator: torch.Generator) -> tuple[Tensor, Conditions]:
         if not self.inpaints:
@@ -63,8 +68,8 @@ class Inpainting(Family):
         """The mask that hides all of a picture with latents of this size, and the latents of the grey it leaves: (1, 1 + C, h, w)."""
         if (height, width) not in self._hidden:
             with torch.no_grad():
-                latents = super().encode_pictures(torch.zeros(1, 3, height * self._shrink, width * self._shrink))
-            self._hidden[height, width] = torch.cat([torch.ones_like(latents[:, :1]), latents], 1)
+                grey, everything = torch.zeros(1, 3, height * self._shrink, width * self._shrink), torch.ones(1, height, width)
+                self._hidden[height, width] = self._beside(grey, everything)
         return self._hidden[height, width]
 
     @cached_property

@@ -6,17 +6,27 @@ The starter is one too. VAE factor, prediction type, noise schedule and sizes ar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
+from engine.config.choices import Emphasis
 from engine.families.base import Conditions
 from engine.families.inpainting import Inpainting
 from engine.generation.conditioning import ClipConditioning, caption_tokens, encode_tokens
+from engine.generation.embeddings import Embeddings
 
 
 class StableDiffusion(Inpainting):
-    def conditioning(self, clip_skip: int) -> ClipConditioning:
-        return ClipConditioning(self.tokenizers["text_encoder"], self.parts["text_encoder"], clip_skip=clip_skip)
+    embedding_parts: ClassVar = {"text_encoder": ""}
+
+    def conditioning(
+        self, clip_skip: int, emphasis: Emphasis = "Original", embeddings: Embeddings | None = None
+    ) -> ClipConditioning:
+        return ClipConditioning(
+            self.tokenizers["text_encoder"], self.parts["text_encoder"],
+            clip_skip=clip_skip, emphasis=emphasis, embeddings=embeddings,
+        )  # fmt: skip
 
     def encode_tokens(self, captions: Sequence[str], clip_skip: int) -> Conditions:
         encoder = self.parts["text_encoder"]

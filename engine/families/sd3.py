@@ -7,15 +7,18 @@ beside the noise level. Without T5 its words are zeros.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from engine.config.choices import Emphasis
 from engine.errors import PromptError
 from engine.families.base import Conditions, Family
 from engine.generation.clip_pair import ClipPair, encode_pair
 from engine.generation.conditioning import caption_tokens
+from engine.generation.embeddings import Embeddings
 from engine.generation.t5_text import T5Text
 
 CLIPS = ("text_encoder", "text_encoder_2")
@@ -24,8 +27,12 @@ T5_LENGTH = 256
 
 
 class StableDiffusion3(Family):
-    def conditioning(self, clip_skip: int) -> Sd3Conditioning:
-        return Sd3Conditioning(self)
+    embedding_parts: ClassVar = dict(zip(CLIPS, ("clip_l", "clip_g"), strict=True))
+
+    def conditioning(
+        self, clip_skip: int, emphasis: Emphasis = "Original", embeddings: Embeddings | None = None
+    ) -> Sd3Conditioning:
+        return Sd3Conditioning(self, emphasis, embeddings)
 
     def encode_tokens(self, captions: Sequence[str], clip_skip: int) -> Conditions:
         encoders = [self.parts[name] for name in CLIPS]
@@ -33,14 +40,15 @@ class StableDiffusion3(Family):
         t5 = self.t5_text()
         return self.joined(encode_pair(tokens, encoders), t5.encode_captions(captions) if t5 else None)
 
-    def clip_pair(self) -> ClipPair:
+    def clip_pair(self, emphasis: Emphasis = "Original", embeddings: Embeddings | None = None) -> ClipPair:
         """The reader of whole prompts that both CLIPs are."""
-        return ClipPair([self.tokenizers[name] for name in CLIPS], [self.parts[name] for name in CLIPS], empty_is_zero=False)
+        tokenizers, encoders = [self.tokenizers[name] for name in CLIPS], [self.parts[name] for name in CLIPS]
+        return ClipPair(tokenizers, encoders, emphasis, embeddings, empty_is_zero=False)
 
-    def t5_text(self) -> T5Text | None:
+    def t5_text(self, emphasis: Emphasis = "Original") -> T5Text | None:
         """The reader of whole prompts that T5 is, where the model has it."""
         encoder = self.parts.get("text_encoder_3")
-        return T5Text(self.tokenizers["text_encoder_3"], encoder, T5_LENGTH) if encoder else None
+        return T5Text(self.tokenizers["text_encoder_3"], encoder, T5_LENGTH, emphasis) if encoder else None
 
     def joined(self, clip: Conditions, t5: Tensor | None) -> Conditions:
         """What the transformer attends to: CLIP's "text" (B, T, D1 + D2) and, one after the other, T5's (B, T5_LENGTH, D)."""
@@ -58,18 +66,18 @@ class StableDiffusion3(Family):
 
 
 class Sd3Conditioning:
-    """Prompts to conditions.
+    """Prompts to conditions. T5 reads the names of embeddings as words.
 
     Attributes:
         problems: what could not be done as asked in the texts encoded so far.
     """
 
-    def __init__(self, model: StableDiffusion3) -> None:
-        self.model, self.clips, self.t5_text = model, model.clip_pair(), model.t5_text()
+    def __init__(self, model: StableDiffusion3, emphasis: Emphasis, embeddings: Embeddings | None) -> None:
+        self.model, self.clips, self.t5_text = model, model.clip_pair(emphasis, embeddings), model.t5_text(emphasis)
 
     @property
     def problems(self) -> list[PromptError]:
-        return self.t5_text.problems if self.t5_text else []
+        return [*self.clips.problems, *(self.t5_text.problems if self.t5_text else [])]
 
     @torch.no_grad()
     def encode(self, texts: Iterable[str]) -> dict[str, Conditions]:

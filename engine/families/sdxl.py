@@ -7,21 +7,27 @@ leave alone too.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from engine.config.choices import Emphasis
 from engine.families.base import Conditions, Placing
 from engine.families.inpainting import Inpainting
 from engine.generation.clip_pair import ClipPair, encode_pair
 from engine.generation.conditioning import caption_tokens
+from engine.generation.embeddings import Embeddings
 
 ENCODERS = ("text_encoder", "text_encoder_2")
 
 
 class StableDiffusionXL(Inpainting):
-    def conditioning(self, clip_skip: int) -> ClipPair:
-        return ClipPair([self.tokenizers[name] for name in ENCODERS], [self.parts[name] for name in ENCODERS])
+    embedding_parts: ClassVar = dict(zip(ENCODERS, ("clip_l", "clip_g"), strict=True))
+
+    def conditioning(self, clip_skip: int, emphasis: Emphasis = "Original", embeddings: Embeddings | None = None) -> ClipPair:
+        tokenizers, encoders = [self.tokenizers[name] for name in ENCODERS], [self.parts[name] for name in ENCODERS]
+        return ClipPair(tokenizers, encoders, emphasis, embeddings)
 
     def encode_tokens(self, captions: Sequence[str], clip_skip: int) -> Conditions:
         encoders = [self.parts[name] for name in ENCODERS]
@@ -32,6 +38,9 @@ class StableDiffusionXL(Inpainting):
         """ "sizes" (B, 6), px: height and width of the original, top and left of the cut, height and width of the frame."""
         rows = [[*each.original[::-1], *each.corner[::-1], *each.frame[::-1]] for each in placings]
         return {"sizes": torch.tensor(rows, dtype=torch.float32, device=self.device)}
+
+    def schedule_options(self, width: int, height: int, steps: int) -> dict[str, Any]:
+        return {"kin": "sdxl"}
 
     def predict(self, latents: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
         added = {"text_embeds": conditions["pooled"].to(self.dtype), "time_ids": conditions["sizes"]}

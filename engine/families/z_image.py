@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.config.choices import Emphasis
 from engine.families.base import Conditions, Family
-from engine.generation.flow_samplers import even_levels
+from engine.generation.embeddings import Embeddings
+from engine.generation.sampling.flow_levels import even_levels
 from engine.generation.qwen_text import MAX_TOKENS, QwenConditioning, chat_tokens, encode_chat, pad_texts
 
 
@@ -21,8 +23,10 @@ class ZImage(Family):
     def schedule_options(self, width: int, height: int, steps: int) -> dict[str, Any]:
         return {"sigmas": even_levels(steps)}
 
-    def conditioning(self, clip_skip: int) -> QwenConditioning:
-        return QwenConditioning(self.tokenizers["text_encoder"], self.parts["text_encoder"])
+    def conditioning(
+        self, clip_skip: int, emphasis: Emphasis = "Original", embeddings: Embeddings | None = None
+    ) -> QwenConditioning:
+        return QwenConditioning(self.tokenizers["text_encoder"], self.parts["text_encoder"], emphasis, embeddings)
 
     def encode_tokens(self, captions: Sequence[str], clip_skip: int) -> Conditions:
         tokenizer, encoder = self.tokenizers["text_encoder"], self.parts["text_encoder"]

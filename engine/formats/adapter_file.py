@@ -15,6 +15,7 @@ from engine.errors import AdapterError
 from engine.formats.adapter_layout import AdapterFormat, lay_out, rank_of
 from engine.formats.lazy_tensor import DTYPE_NAMES
 from engine.formats.peft_alpha import PeftOptions, alpha_for, read_options, scale_without_rank
+from engine.formats.pickled import tensors_in
 from engine.formats.safetensors_header import TensorInfo, read_header
 from engine.formats.suffixes import algorithm_of
 
@@ -99,9 +100,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             "Use the .safetensors version of this adapter.",
             path=path,
         ) from error
-    if not isinstance(content, dict):
-        content = {}
-    return {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
+    return tensors_in(content)
 
 
 def _info(tensor: Tensor) -> TensorInfo:

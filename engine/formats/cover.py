@@ -10,8 +10,13 @@ import base64
 import io
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.errors import AdapterError
+from engine.formats.safetensors_header import read_header
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SIDE = 512
 """Largest side, px."""
@@ -47,3 +52,20 @@ def make_cover(picture: Path | str) -> str:
 def is_cover(text: str) -> bool:
     """Whether a metadata value is a data URL that may be shown as a picture."""
     return len(text) <= _SHOWN and _URL.fullmatch(text) is not None
+
+
+def load_cover(file: Path) -> Image:
+    """The cover inside an adapter file, as a picture.
+
+    Raises:
+        ModelError: codes `file.*`.
+        DatasetError: `picture.unreadable`, `picture.too_large`.
+    """
+    from engine.datasets.decode import decode_picture
+
+    cover = read_header(file).metadata.get("modelspec.thumbnail", "")
+    try:
+        content = base64.b64decode(cover.partition(",")[2] if is_cover(cover) else "")
+    except ValueError:  # characters that are none of base64's are not let through, but their number may be wrong
+        content = b""
+    return decode_picture(content, file.name)

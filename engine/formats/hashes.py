@@ -114,7 +114,7 @@ def _hash_file(path: Path) -> ModelHashes:
 
 
 def adapter_hash(path: Path | str) -> str:
-    """SHA-256 of a safetensors file's tensor payload; its first 12 digits stand in `Lora hashes`.
+    """SHA-256 of a safetensors file's tensor payload, or of all of a pickle; its first 12 digits stand in `Lora hashes`.
 
     Remembered by path, size and modification time.
 
@@ -122,9 +122,9 @@ def adapter_hash(path: Path | str) -> str:
         ModelError: codes `file.*`.
     """
     path = Path(path)
-    header = read_header(path)
-    status = path.stat()
-    return _hash_payload(path, header.payload_offset, status.st_size, status.st_mtime_ns)
+    if path.suffix.lower() == ".safetensors":
+        return _hash_payload(path, read_header(path).payload_offset, *stamp(path))
+    return _hash_payload(hashed_file(path), 0, *stamp(path))
 
 
 @lru_cache(maxsize=1024)

@@ -15,8 +15,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
+from engine.config.choices import PictureFormat
 from engine.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 NEGATIVE = "Negative prompt:"
 MINIMUM_PAIRS = 3
 """A last line with fewer pairs is part of the prompt."""
+ENDINGS: dict[PictureFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+QUALITY = 95
+"""Of JPEG and WebP, percent."""
+JPEG_EXIF_BYTES = 65_533
+EXIF_IFD, USER_COMMENT, UNICODE = 0x8769, 0x9286, b"UNICODE\0"
 
 _KEY_RUN = re.compile(r"[\w \-/]*")
 # Possessive, so that an unclosed quote costs one pass and not one per character.
@@ -107,18 +113,46 @@ def _value(line: str, position: int) -> tuple[str, int]:
     return line[position:end], end + 1
 
 
+def encode_picture(image: Image, infotext: str, format: PictureFormat = "png") -> tuple[bytes, str]:
+    """(a picture file with its infotext, the ending of its name).
+
+    A PNG has the text under the key `parameters`, JPEG and WebP have it as EXIF UserComment. A text that does not fit into a
+    JPEG makes the picture a PNG, because it is worth more than the format.
+    """
+    if format != "png":
+        exif = _exif(infotext)
+        if format == "webp" or len(exif) <= JPEG_EXIF_BYTES:
+            stream = io.BytesIO()
+            image.save(stream, format=format.upper(), quality=QUALITY, exif=exif)
+            return stream.getvalue(), ENDINGS[format]
+    return png_bytes(image, infotext), ENDINGS["png"]
+
+
 def png_bytes(image: Image, infotext: str) -> bytes:
     """A PNG file with the infotext under the key `parameters`."""
     from PIL.PngImagePlugin import PngInfo
 
     texts = PngInfo()
-    texts.add_text("parameters", infotext.encode("utf-8", "replace").decode("utf-8").replace("\0", ""))
+    texts.add_text("parameters", _storable(infotext))
     stream = io.BytesIO()
     image.save(stream, format="PNG", pnginfo=texts)
     return stream.getvalue()
 
 
-def read_infotext_from_image(path: Path | str) -> str | None:
+def _storable(text: str) -> str:
+    """Text without what no file can hold: NUL and half characters."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
+
+
+def _exif(text: str) -> bytes:
+    from PIL.Image import Exif
+
+    exif = Exif()
+    exif.get_ifd(EXIF_IFD)[USER_COMMENT] = UNICODE + _storable(text).encode("utf-16-be")
+    return exif.tobytes()
+
+
+def read_infotext_from_image(path: Path | str | IO[bytes]) -> str | None:
     """The infotext inside a PNG, JPEG, WebP, AVIF or GIF, or None. Pixels are not decoded.
 
     Raises:
@@ -130,7 +164,7 @@ def read_infotext_from_image(path: Path | str) -> str | None:
         with Image.open(path) as image:
             text = image.info.get("parameters") or _user_comment(image) or image.info.get("comment")
     except Exception as error:  # Pillow raises many kinds on damaged files
-        name = Path(path).name
+        name = Path(path).name if isinstance(path, Path | str) else "The file"
         raise DatasetError(
             "image.unreadable", f"{name} cannot be read as a picture.", "A PNG, JPEG or WebP was expected.", path=path
         ) from error
@@ -139,11 +173,11 @@ def read_infotext_from_image(path: Path | str) -> str | None:
 
 def _user_comment(image: Image) -> str | None:
     """EXIF UserComment: an 8-byte name of the encoding, then the text; `UNICODE` is UTF-16, big-endian by custom."""
-    comment = image.getexif().get_ifd(0x8769).get(0x9286)
+    comment = image.getexif().get_ifd(EXIF_IFD).get(USER_COMMENT)
     if not isinstance(comment, bytes):
         return comment or None
     marker, body = comment[:8], comment[8:]
-    if marker == b"UNICODE\0":
+    if marker == UNICODE:
         # Some programs write little-endian; mostly Latin text shows which half of each unit is zero.
         return body.decode("utf-16-be" if body[::2].count(0) >= body[1::2].count(0) else "utf-16-le", "replace")
     return (body if marker in (b"ASCII\0\0\0", b"\0" * 8) else comment).decode("utf-8", "replace")

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.errors import ModelError
 from engine.formats.adapter_layout import BUNDLE, AdapterFormat, lay_out, rank_of
 from engine.formats.cover import is_cover
 from engine.formats.models import MODELS
@@ -87,6 +88,8 @@ class AdapterSummary:
         embeddings: names of the embeddings bundled with it.
         merged_from: what it was merged from, or "".
         cover: whether it carries a cover picture, see `engine.formats.cover`.
+        clip_skip: the text encoder's layer it was trained with, counted from the end; None when nothing tells.
+        prediction: "epsilon" or "v_prediction", what its base model predicts, or "".
     """
 
     path: Path
@@ -113,6 +116,8 @@ class AdapterSummary:
     embeddings: tuple[str, ...] = ()
     merged_from: str = ""
     cover: bool = False
+    clip_skip: int | None = None
+    prediction: str = ""
 
 
 def describe(path: Path | str) -> AdapterSummary:
@@ -130,7 +135,7 @@ def describe(path: Path | str) -> AdapterSummary:
         name: {suffix: header.tensors[key].shape for suffix, key in parts.items()} for name, parts in layout.modules.items()
     }
     algorithms = sorted({algorithm_of(shapes) or "" for shapes in modules.values()})
-    text = {name: value for name, value in header.metadata.items() if len(value) <= SHOWN_METADATA}
+    text = {name: _whole(value) for name, value in header.metadata.items() if len(value) <= SHOWN_METADATA}
     tags = _tags(text.get("ss_tag_frequency", ""))
     return AdapterSummary(
         path=path,
@@ -157,20 +162,51 @@ def describe(path: Path | str) -> AdapterSummary:
         embeddings=tuple(layout.embeddings),
         merged_from=_said(text, "modelspec.merged_from"),
         cover=is_cover(cover) if (cover := text.get("modelspec.thumbnail", "")) else False,
+        clip_skip=_clip_skip(text),
+        prediction=_prediction(text),
     )
 
 
+def unopened(path: Path) -> AdapterSummary:
+    """What a list says of a pickled adapter: that it is there. To look into it takes PyTorch.
+
+    Raises:
+        ModelError: `file.missing`.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ModelError(
+            "file.missing", f"{path.name} cannot be opened: {error.strerror}.", todo="Check the path.", path=path
+        ) from error
+    return AdapterSummary(
+        path=path, name=path.stem, output_name="", format="diffusers" if path.suffix.lower() == ".bin" else "kohya", algorithm="",
+        dora=False, ranks=(), modules={}, base="", base_name="", trigger="", tags=(), pictures=None, resolution="", created="",
+        model_hash="", description="", size=status.st_size, mtime_ns=status.st_mtime_ns,
+    )  # fmt: skip
+
+
 def family_of(file: AdapterFile) -> str:
-    """Key of `MODELS`: the family that a file which has been read is for, as `AdapterSummary.base`; "sd1" where nothing tells."""
-    modules = {name: {suffix: tuple(tensor.shape) for suffix, tensor in parts.items()} for name, parts in file.modules.items()}
-    base = _base({name: value for name, value in file.metadata.items() if len(value) <= SHOWN_METADATA}, modules)
+    """Key of `MODELS`: the family that a file which has been read is for; "sd1" where nothing tells."""
+    base = base_of(file)
     return base if base in MODELS else "sd1"
+
+
+def base_of(file: AdapterFile) -> str:
+    """The base model of a file that has been read, as `AdapterSummary.base`."""
+    modules = {name: {suffix: tuple(tensor.shape) for suffix, tensor in parts.items()} for name, parts in file.modules.items()}
+    return _base({name: value for name, value in file.metadata.items() if len(value) <= SHOWN_METADATA}, modules)
 
 
 def is_adapter(header: Header) -> bool:
     """Whether every tensor of the file belongs to a known adapter algorithm."""
     known, unknown = split_keys([key for key in header.tensors if not key.startswith(BUNDLE)])
     return bool(known) and not unknown
+
+
+def _whole(text: str) -> str:
+    """Text without half characters, which JSON can spell and nothing can send."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _said(metadata: dict[str, str], *names: str) -> str:
@@ -220,7 +256,7 @@ def _tags(text: str) -> Counter[str]:
     for folder in _json_object(text).values():
         for tag, count in folder.items() if isinstance(folder, dict) else ():
             if isinstance(count, int):
-                total[tag.strip()] += count
+                total[_whole(tag).strip()] += count
     return total
 
 
@@ -233,6 +269,21 @@ def _pictures(text: str) -> int | None:
 def _resolution(metadata: dict[str, str]) -> str:
     found = re.search(r"(\d{1,5})\D+(\d{1,5})", _said(metadata, "modelspec.resolution", "ss_resolution"))
     return f"{found[1]}x{found[2]}" if found else ""
+
+
+def _clip_skip(metadata: dict[str, str]) -> int | None:
+    """Kohya writes "None" where it left no layer out."""
+    said = metadata.get("ss_clip_skip", "")
+    if said == "None":
+        return 1
+    return int(said) if re.fullmatch(r"[1-9]\d?", said) else None
+
+
+def _prediction(metadata: dict[str, str]) -> str:
+    said = metadata.get("modelspec.prediction_type", "")
+    if said in ("v", "v_prediction") or metadata.get("ss_v_parameterization") == "True":
+        return "v_prediction"
+    return "epsilon" if said == "epsilon" or metadata.get("ss_v_parameterization") == "False" else ""
 
 
 def _created(metadata: dict[str, str]) -> str:

@@ -13,6 +13,8 @@ MAX_WEIGHT = 1000.0  # beyond this float16 overflows in the encoder's output; re
 BREAK = ("BREAK", -1.0)
 FACTOR = 1.1
 TOKEN = re.compile(r"\\[\\()\[\]]|\\|[()\[\]]|:\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*\)|[^\\()\[\]:]+|:")
+CLOSING = {")": "(", "]": "["}
+WEIGHT_LIKE = re.compile(r":\s*([+-]?[\d.,][\d.,eE+-]*)\s*\)", re.ASCII)
 BREAK_WORD = re.compile(r"\bBREAK\b")
 
 
@@ -47,6 +49,24 @@ def plain_text(text: str) -> str:
     return "".join(" " if piece == BREAK else piece[0] for piece in parse_attention(text))
 
 
+def unclosed_brackets(text: str) -> dict[str, str]:
+    """Shape of bracket -> the text from the first one of it on that is never closed."""
+    opened: dict[str, list[int]] = {"(": [], "[": []}
+    for match in TOKEN.finditer(text):
+        token = match[0]
+        if token in opened:
+            opened[token].append(match.start())
+        elif token[0] != "\\" and (shape := CLOSING.get(token[-1])) and opened[shape]:
+            opened[shape].pop()
+    return {shape: text[places[0] :] for shape, places in opened.items() if places}
+
+
+def unread_weights(text: str) -> list[str]:
+    """What stands in the place of a weight, looks like a number and is none, and so is text: `1,2`, `1.2.3`, `1e2`."""
+    found = [match for match in WEIGHT_LIKE.finditer(text) if not TOKEN.fullmatch(match[0])]
+    return [match[1] for match in found if any(sign.isdigit() for sign in match[1])]
+
+
 def _match_brackets(text: str) -> tuple[list[tuple[str, Any]], list[float]]:
     """First pass: text and brackets in order, and the factor of each bracket by its index.
 
@@ -65,7 +85,7 @@ def _match_brackets(text: str) -> tuple[list[tuple[str, Any]], list[float]]:
         elif weight is not None and opened["("]:
             factors[opened["("].pop()] = limit_weight(float(weight))
             events.append(("close", "("))
-        elif (shape := {")": "(", "]": "["}.get(token)) and opened[shape]:
+        elif (shape := CLOSING.get(token)) and opened[shape]:
             opened[shape].pop()
             events.append(("close", shape))
         elif token[0] == "\\":

@@ -1,7 +1,7 @@
 """Block weights of an adapter tag (`lbw=`): which blocks a list of numbers or a preset's name stands for.
 
-Blocks are named as in the original checkpoints: BASE is the text encoder, IN, MID and OUT the U-Net's halves and middle.
-Knows names only; which module lies in which block is known to the families.
+Blocks are named as in the original checkpoints: BASE is the text encoder, IN, MID and OUT the U-Net's halves and middle. Which
+layer lies in which block is `engine.generation.block_places`' affair.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ BLOCKS: dict[int, tuple[str, ...]] = {
     26: ("BASE", *_numbered("IN", range(12)), "MID", *_numbered("OUT", range(12))),  # SD1 LoCon
     61: ("CLIP", "T5", "IN", *_numbered("D", range(19)), *_numbered("S", range(38)), "OUT"),  # FLUX
 }
+LISTS: dict[str, tuple[int, ...]] = {"sd1": (17, 26), "sd2": (17, 26), "sdxl": (12, 20), "flux": (61,)}
+"""Family of base models -> the lists it understands, that of all blocks last."""
 # Where the shallow input blocks end and the deep output blocks end.
 DEPTHS: dict[int, tuple[int, int]] = {12: (5, 2), 17: (4, 6), 20: (5, 2), 26: (4, 6)}
 PRESETS = ("NONE", "ALL", "INS", "IND", "INALL", "MIDD", "OUTD", "OUTS", "OUTALL")
@@ -40,12 +42,40 @@ def parse_blocks(text: str) -> str | tuple[float, ...]:
     return weights
 
 
+def family_weights(value: str | tuple[float, ...], family: str) -> dict[str, float]:
+    """Strength factor by block name, for a base model; "" stands for what lies in none of the blocks.
+
+    A list says nothing of blocks that it does not have: they keep their strength. A preset says something of all.
+
+    Args:
+        value: what `parse_blocks` gave.
+
+    Raises:
+        ValueError: the list is another family's, or the family has no such blocks.
+    """
+    lengths = LISTS.get(family, ())
+    if not isinstance(value, str):
+        if len(value) not in lengths:
+            raise ValueError(f"a list of {len(value)} numbers")
+        return block_weights(value, len(value))
+    if value not in presets_of(family):
+        raise ValueError(f"the preset {value}")
+    return {"": float(value != "NONE"), **block_weights(value, lengths[-1])}
+
+
+def presets_of(family: str) -> tuple[str, ...]:
+    """The presets that mean something for a family: most are made of a U-Net's two halves."""
+    if family not in LISTS:
+        return ()
+    return PRESETS if LISTS[family][-1] in DEPTHS else ("NONE", "ALL")
+
+
 def block_weights(value: str | tuple[float, ...], length: int) -> dict[str, float]:
     """Strength factor by block name.
 
     Args:
         value: what `parse_blocks` gave.
-        length: which list the adapter's base and kind call for (a key of BLOCKS); it matters for presets only.
+        length: a key of BLOCKS; it matters for presets only.
     """
     if not isinstance(value, str):
         return dict(zip(BLOCKS[len(value)], value, strict=True))

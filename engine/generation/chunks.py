@@ -47,9 +47,10 @@ def chunk_tokens(
         comma: the token id of ",".
         pad: fills a chunk after its end token; `end` when not given (Stable Diffusion 1.x).
         backtrack: tokens, 0 to 74; 0 turns the comma rule off.
-        embeddings: first token id of a textual-inversion embedding -> its length in tokens; one is never split.
+        embeddings: first token id of a textual-inversion embedding -> its length in tokens; one is never split. `tokenize` may
+            add to it.
     """
-    embeddings = embeddings or {}
+    lengths = {} if embeddings is None else embeddings  # the tokenizer may add to it
     filled: list[list[tuple[int, float]]] = []
     chunk: list[tuple[int, float]] = []
     last_comma = -1
@@ -62,9 +63,9 @@ def chunk_tokens(
         for token in tokenize(text):
             if unsplit:
                 unsplit -= 1
-            elif 1 < embeddings.get(token, 1) <= CHUNK:
-                unsplit = embeddings[token] - 1
-                if len(chunk) + embeddings[token] > CHUNK:
+            elif 1 < lengths.get(token, 1) <= CHUNK:
+                unsplit = lengths[token] - 1
+                if len(chunk) + lengths[token] > CHUNK:
                     filled.append(chunk)
                     chunk, last_comma = [], -1
             if len(chunk) == CHUNK:

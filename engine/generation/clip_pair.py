@@ -6,14 +6,17 @@ Both give what comes out of their last but one layer, without the final layer no
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from engine.config.choices import Emphasis
 from engine.errors import PromptError
 from engine.generation.chunks import Chunk
-from engine.generation.conditioning import ClipConditioning, Emphasis, weight_tokens
+from engine.generation.conditioning import ClipConditioning, weight_tokens
+from engine.generation.embeddings import Embeddings
 
 
 def encode_pair(tokens: Sequence[Tensor], encoders: Sequence[Any]) -> dict[str, Tensor]:
@@ -31,17 +34,23 @@ class ClipPair:
 
     Args:
         tokenizers, encoders: of CLIPTextModels and CLIPTextModelWithProjections.
+        embeddings: those that texts may name, each with vectors for both.
         empty_is_zero: an empty text is no text at all: zeros, as AUTOMATIC1111 and diffusers tell SDXL an empty negative prompt.
     """
 
     def __init__(
-        self, tokenizers: Sequence[Any], encoders: Sequence[Any], emphasis: Emphasis = "original", empty_is_zero: bool = True
+        self,
+        tokenizers: Sequence[Any],
+        encoders: Sequence[Any],
+        emphasis: Emphasis = "Original",
+        embeddings: Embeddings | None = None,
+        empty_is_zero: bool = True,
     ) -> None:
         self.encoders, self.empty_is_zero = list(encoders), empty_is_zero
-        self.problems: list[PromptError] = []  # prompts of any length and with any weights are read
+        self.problems: list[PromptError] = embeddings.problems if embeddings else []  # all else can be done
         self.clips = [
-            ClipConditioning(tokenizer, encoder, emphasis=emphasis)
-            for tokenizer, encoder in zip(tokenizers, encoders, strict=True)
+            ClipConditioning(tokenizer, encoder, emphasis=emphasis, embeddings=embeddings, place=place)
+            for place, (tokenizer, encoder) in enumerate(zip(tokenizers, encoders, strict=True))
         ]
 
     def encode(self, texts: Iterable[str]) -> dict[str, dict[str, Tensor]]:
@@ -70,8 +79,9 @@ class ClipPair:
 
     @torch.no_grad()
     def _encode(self, pair: Sequence[Chunk]) -> dict[str, Tensor]:
-        tokens = [torch.tensor([chunk.tokens], device=encoder.device) for chunk, encoder in zip(pair, self.encoders, strict=True)]
-        encoded = encode_pair(tokens, self.encoders)
+        with ExitStack() as speaking:
+            read = [clip.words.spoken(chunk.tokens) for clip, chunk in zip(self.clips, pair, strict=True)]
+            encoded = encode_pair([speaking.enter_context(tokens) for tokens in read], self.encoders)
         widths = [encoder.config.hidden_size for encoder in self.encoders]
         parts = zip(encoded["text"].split(widths, dim=-1), pair, self.clips, strict=True)
         weighted = [weight_tokens(part, chunk.weights, clip.emphasis) for part, chunk, clip in parts]

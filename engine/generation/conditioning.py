@@ -5,42 +5,17 @@ Knows token chunks and an encoder; no prompt grammar beyond handing text to it, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 
+from engine.config.choices import Emphasis
 from engine.errors import ConfigError, PromptError
+from engine.generation.attention import parse_attention
 from engine.generation.chunks import BACKTRACK, Chunk, chunk_tokens
-from engine.generation.prompt import parse_attention
-
-Emphasis = Literal["original", "no norm", "ignore", "none"]
-
-
-def encode_chunks(
-    chunks: Sequence[Chunk], text_encoder: torch.nn.Module, clip_skip: int = 1, emphasis: Emphasis = "original"
-) -> torch.Tensor:
-    """Encode chunks one by one and join them along the tokens.
-
-    Each chunk goes through the encoder alone, so that a text's encoding never depends on what it was batched with.
-
-    Args:
-        clip_skip: which hidden state from the end is used, 1 the last; the final layer norm follows it.
-        emphasis: "original" multiplies by the weights and rescales to the mean before, "no norm" only multiplies, "ignore" does
-            neither (and "none" is the same here: it has no weights to begin with).
-
-    Returns:
-        (1, 77 * len(chunks), D) in the encoder's dtype, on its device.
-
-    Raises:
-        ConfigError: `clip_skip.range`.
-    """
-    return torch.cat([weight_tokens(_encode(chunk, text_encoder, clip_skip), chunk.weights, emphasis) for chunk in chunks], dim=1)
-
-
-@torch.no_grad()
-def _encode(chunk: Chunk, text_encoder: Any, clip_skip: int) -> torch.Tensor:
-    return encode_tokens(torch.tensor([chunk.tokens], device=text_encoder.device), text_encoder, clip_skip)
+from engine.generation.embeddings import Embeddings
+from engine.generation.vocabulary import Vocabulary
 
 
 def caption_tokens(captions: Sequence[str], tokenizer: Any, text_encoder: Any) -> torch.Tensor:
@@ -75,18 +50,20 @@ def final_norm(text_encoder: torch.nn.Module) -> torch.nn.Module:
     return next(module for name, module in text_encoder.named_modules() if name.split(".")[-1] == "final_layer_norm")
 
 
-def weight_tokens(encoded: torch.Tensor, weights: Sequence[float], emphasis: Emphasis = "original") -> torch.Tensor:
+def weight_tokens(encoded: torch.Tensor, weights: Sequence[float], emphasis: Emphasis = "Original") -> torch.Tensor:
     """Emphasis on one encoded chunk.
 
     Args:
         encoded: (1, T, D).
         weights: T numbers.
+        emphasis: "Original" multiplies by the weights and rescales to the mean before, "No norm" only multiplies, "Ignore" does
+            neither (and "None" is the same here: it has no weights to begin with).
     """
-    if emphasis in ("ignore", "none") or all(weight == 1 for weight in weights):
+    if emphasis in ("Ignore", "None") or all(weight == 1 for weight in weights):
         return encoded
     values = encoded.float()
     weighted = values * torch.tensor(weights, dtype=torch.float32, device=encoded.device)[:, None]
-    if emphasis == "original":
+    if emphasis == "Original":
         ratio = values.mean() / weighted.mean()
         if torch.isfinite(ratio):  # a mean of exactly 0 has nothing to be rescaled by
             weighted = weighted * ratio
@@ -98,8 +75,12 @@ class ClipConditioning:
 
     Args:
         tokenizer: CLIPTokenizer.
-        clip_skip: see `encode_chunks`.
-        embeddings: first token id of a textual-inversion embedding -> its length in tokens.
+        clip_skip: see `encode_tokens`.
+        embeddings: those that texts may name.
+        place: which of the embeddings' encoders this one is.
+
+    Attributes:
+        problems: what could not be done as asked in the texts encoded so far.
     """
 
     def __init__(
@@ -108,30 +89,39 @@ class ClipConditioning:
         text_encoder: torch.nn.Module,
         *,
         clip_skip: int = 1,
-        emphasis: Emphasis = "original",
+        emphasis: Emphasis = "Original",
         backtrack: int = BACKTRACK,
-        embeddings: Mapping[int, int] | None = None,
+        embeddings: Embeddings | None = None,
+        place: int = 0,
     ) -> None:
         self.tokenizer, self.text_encoder = tokenizer, text_encoder
         self.emphasis: Emphasis = emphasis
-        self.clip_skip, self.backtrack, self.embeddings = clip_skip, backtrack, embeddings
-        self.problems: list[PromptError] = []  # prompts of any length and with any weights are read
-
-    def tokenize(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids
+        self.clip_skip, self.backtrack = clip_skip, backtrack
+        self.words = Vocabulary(tokenizer, text_encoder, embeddings, place)
+        self.problems: list[PromptError] = embeddings.problems if embeddings else []  # all else can be done
 
     def chunk(self, text: str) -> list[Chunk]:
         """Chunks of one plain text: no tags, no schedule left in it."""
         return chunk_tokens(
-            [(text, 1.0)] if self.emphasis == "none" else parse_attention(text),
-            self.tokenize,
-            comma=next(iter(self.tokenize(",")), None),
+            [(text, 1.0)] if self.emphasis == "None" else parse_attention(text),
+            self.words.read,
+            comma=next(iter(self.words.tokenize(",")), None),
             begin=self.tokenizer.bos_token_id,
             end=self.tokenizer.eos_token_id,
             pad=self.tokenizer.pad_token_id,
             backtrack=self.backtrack,
-            embeddings=self.embeddings,
+            embeddings=self.words.lengths,
         )
+
+    @torch.no_grad()
+    def encode_chunk(self, chunk: Chunk) -> torch.Tensor:
+        """One window as (1, 77, D). It goes through the encoder alone, so that it never depends on what it was batched with.
+
+        Raises:
+            ConfigError: `clip_skip.range`.
+        """
+        with self.words.spoken(chunk.tokens) as tokens:
+            return weight_tokens(encode_tokens(tokens, self.text_encoder, self.clip_skip), chunk.weights, self.emphasis)
 
     def encode(self, texts: Iterable[str]) -> dict[str, dict[str, torch.Tensor]]:
         """Encode each distinct text once.
@@ -149,5 +139,5 @@ class ClipConditioning:
         for chunks in chunked.values():
             chunks += [empty] * (length - len(chunks))
             for chunk in set(chunks) - set(encoded):
-                encoded[chunk] = encode_chunks([chunk], self.text_encoder, self.clip_skip, self.emphasis)
+                encoded[chunk] = self.encode_chunk(chunk)
         return {text: {"text": torch.cat([encoded[chunk] for chunk in chunks], dim=1)} for text, chunks in chunked.items()}

@@ -1,47 +1,53 @@
 """From a prompt to pictures: encode, draw noise, walk the sampler, decode.
 
-Works on a loaded base model whose adapters are already in place; knows no adapter, no file and no queue. The same function
-makes the sample pictures of a training run and the pictures of the Generate tab.
+Works on a loaded base model whose adapters are already in place; knows no adapter, no file of the library and no queue. The same
+function makes the sample pictures of a training run and the pictures of the Generate tab; from noise, from a picture (img2img),
+in a part of one (inpaint), and once more at a larger size (hires fix).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from engine.config.generate import GenerateConfig
 from engine.errors import ConfigError, PromptError
-from engine.families.attention import attention
-from engine.families.base import Conditions, Family, Placing
-from engine.generation.prompt import parse_schedule, split_composable
-from engine.generation.samplers import make_scheduler, noise, set_steps, take_step
+from engine.families.base import Conditions, Family
+from engine.generation.drawing import Drawing, OnPreview, OnStep, Pass, Progress, Start, Watching
+from engine.generation.guidance import Telling, plan_parts, plan_texts
+from engine.generation.hires import enlarge, larger, share_of_steps
+from engine.generation.pixels import Size, to_image
+from engine.generation.preview import make_preview
+from engine.generation.prompt import parse_tags, strip_comments
+from engine.generation.sampling.walk import Walk, make_walk
+from engine.generation.source import SourcePicture, load_source, source_size
 
-Progress = Callable[[int, int], None]
-"""Called with denoiser calls done and in all."""
+if TYPE_CHECKING:
+    from engine.generation.embeddings import Embeddings
+
+__all__ = [
+    "OnPreview", "OnProblem", "OnStep", "Progress", "hires_size", "make_pictures", "picture_size", "plan_parts", "plan_texts",
+    "to_image", "with_habits",
+]  # fmt: skip
+
 OnProblem = Callable[[PromptError], None]
 """Called with what is not done as the prompts ask."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """One part of an AND prompt: its weight and, for every denoiser call, the text in force."""
-
-    weight: float
-    texts: tuple[str, ...]
-
-
-def picture_size(config: GenerateConfig, model: Family) -> tuple[int, int]:
-    """Width and height in px; 0 is the model's own.
+def picture_size(config: GenerateConfig, model: Family) -> Size:
+    """Width and height of the first pass in px; 0 is the source's, or without one the model's own.
 
     Raises:
         ConfigError: `config.size`.
+        DatasetError: the source cannot be read.
     """
     size = config.width or model.facts.resolution, config.height or model.facts.resolution
+    if config.source.picture:
+        size = source_size(config.source, config.width, config.height, model)
     for name, side in zip(("width", "height"), size, strict=True):
         if side % model.size_step:
             raise ConfigError(
@@ -49,6 +55,23 @@ def picture_size(config: GenerateConfig, model: Family) -> tuple[int, int]:
                 f"Choose {side - side % model.size_step or model.size_step}.", field=name, value=side, step=model.size_step,
             )  # fmt: skip
     return size
+
+
+def hires_size(config: GenerateConfig, model: Family) -> Size | None:
+    """Width and height of the second pass in px; None without one.
+
+    Raises:
+        ConfigError: `config.size`; `hires.mask`, a picture whose other part shall stay as it is cannot grow.
+    """
+    if config.hires.scale == 1:
+        return None
+    if config.source.picture and config.source.mask:
+        raise ConfigError(
+            "hires.mask", f"A part of a picture cannot be repainted at {config.hires.scale:g} times its size.",
+            "No second pass where there is a mask.", "Set the scale of the second pass to 1, or take the mask away.",
+            field="hires.scale", value=f"{config.hires.scale:g}",
+        )  # fmt: skip
+    return larger(picture_size(config, model), config.hires.scale, model.size_step)
 
 
 def with_habits(config: GenerateConfig, model: Family) -> GenerateConfig:
@@ -62,84 +85,108 @@ def with_habits(config: GenerateConfig, model: Family) -> GenerateConfig:
     })  # fmt: skip
 
 
-def plan_texts(text: str, steps: int, calls: int) -> tuple[str, ...]:
-    """The text in force at each denoiser call. A schedule counts steps; samplers of second order make two calls a step."""
-    stages = parse_schedule(text, steps)
-    of_step = [next(stage for until, stage in stages if step <= until) for step in range(1, steps + 1)]
-    return tuple(of_step[call * steps // calls] for call in range(calls))
-
-
-def plan_parts(text: str, steps: int, calls: int) -> list[Part]:
-    """What each denoiser call is told, for every part of an AND prompt."""
-    return [Part(weight, plan_texts(part, steps, calls)) for part, weight in split_composable(text)]
-
-
 @torch.no_grad()
 def make_pictures(
     model: Family, text: str, negative: str, config: GenerateConfig, seeds: Sequence[int], on_progress: Progress | None = None,
-    on_problem: OnProblem | None = None,
+    on_problem: OnProblem | None = None, *, on_step: OnStep | None = None, on_preview: OnPreview | None = None,
+    embeddings: Embeddings | None = None, source: SourcePicture | None = None, variation_seeds: Sequence[int] = (),
+    taesd: Path | None = None,
 ) -> Tensor:  # fmt: skip
     """Pictures of one prompt.
 
     Args:
         text: the prompt without adapter tags.
         seeds: one per picture.
+        embeddings: those that the prompts may name.
+        source: that of the config, where it is already loaded.
+        variation_seeds: one per picture, where `config.variation_strength` asks for them.
+        taesd: what shows pictures on their way in place of a matrix (`engine.generation.preview.find_taesd`).
 
     Returns:
-        (len(seeds), 3, H, W), float32 in [0, 1].
+        (len(seeds), 3, H, W), float32 in [0, 1]; of the source's size where only the surroundings of a mask are drawn.
+
+    Raises:
+        ConfigError: what is asked cannot be done.
+        DatasetError: the source cannot be read.
     """
-    width, height = picture_size(config, model)
     config = with_habits(config, model)
-    scheduler = make_scheduler(config.sampler, model.scheduler_config, model.prediction)
-    set_steps(
-        scheduler, model.scheduler_config, config.steps, model.device, **model.schedule_options(width, height, config.steps)
-    )
-    timesteps = scheduler.timesteps
-    parts = plan_parts(text, config.steps, len(timesteps))
-    guided = config.guidance_scale != 1
-    against = plan_texts(negative, config.steps, len(timesteps)) if guided else ()
-    wanted = dict.fromkeys([*(stage for part in parts for stage in part.texts), *against])
-    with model.on_device(*model.encoders):
-        words = model.conditioning(config.clip_skip)
-        encoded = words.encode(wanted)
-    if on_problem:
-        for problem in words.problems:
-            on_problem(problem)
-    common = model.picture_conditions([Placing((width, height), (0, 0), (width, height))])
-    if config.distilled_guidance:
-        common["guidance"] = torch.tensor([config.distilled_guidance], device=model.device)
-
-    latents, generators = noise(model.latent_shape(width, height), seeds, model.device)
-    latents = latents * getattr(scheduler, "init_noise_sigma", 1.0)
-    with model.on_device(model.format.denoiser), attention(config.attention):
-        for call, timestep in enumerate(timesteps):
-            rows = [encoded[text] | common for text in (*(part.texts[call] for part in parts), *against[call : call + 1])]
-            scaled = scheduler.scale_model_input(latents, timestep) if hasattr(scheduler, "scale_model_input") else latents
-            predictions = _predict(model, scaled, timestep, rows)
-            guided_by = _guide(predictions, parts, config.guidance_scale, guided)
-            latents = take_step(scheduler, guided_by, timestep, latents, generators)
-            if on_progress:
-                on_progress(call + 1, len(timesteps))
+    size, second_size = picture_size(config, model), hires_size(config, model)
+    source = source or load_source(config.source, size)
+    passes = [_first_pass(model, config, size, text, negative, source)]
+    if second_size:
+        passes.append(_second_pass(model, config, second_size, text, negative, on_problem))
+    encoded = _encode(model, config, passes, embeddings, on_problem)
     with model.on_device("vae"):
-        return torch.cat([model.decode_latents(latent[None]).cpu() for latent in latents])
+        start = Start.of(source, model) if source else None
+        preview = make_preview(model, taesd) if on_preview and config.preview_every else None
+    watching = Watching(on_progress, on_step, on_preview, preview, config.preview_every)
+    drawing = Drawing(model, config, seeds, variation_seeds, encoded, sum(each.calls for each in passes), watching)
+    latents = drawing.draw(passes[0], start)
+    for second in passes[1:]:
+        with model.on_device("vae"):
+            start = Start(enlarge(latents, second.size, config.hires.upscaler, model))
+        latents = drawing.draw(second, start)
+    with model.on_device("vae"):
+        pictures = torch.cat([model.decode_latents(latent[None]).cpu() for latent in latents])
+    return source.mask.put_back(pictures) if source and source.mask else pictures
 
 
-def _predict(model: Family, latents: Tensor, timestep: Tensor, rows: list[Conditions]) -> list[Tensor]:
-    """The model's prediction for every text, in one batch; float32."""
-    count = len(latents)
-    conditions = {name: torch.cat([row[name].expand(count, *row[name].shape[1:]) for row in rows]) for name in rows[0]}
-    output = model.predict(latents.repeat(len(rows), 1, 1, 1), timestep.expand(count * len(rows)), conditions)
-    return list(output.float().split(count))
+def _first_pass(
+    model: Family, config: GenerateConfig, size: Size, text: str, negative: str, source: SourcePicture | None
+) -> Pass:
+    walk = _walk(model, config, size, config.steps, source.denoising if source else None)
+    return Pass(size, walk, _telling(config, walk, text, negative))
 
 
-def _guide(predictions: list[Tensor], parts: list[Part], scale: float, guided: bool) -> Tensor:
-    """Classifier-free guidance (Ho & Salimans 2022), composed (Liu et al. 2022): uncond + sum of w * scale * (cond - uncond)."""
-    if not guided:
-        return torch.stack([part.weight * p for part, p in zip(parts, predictions, strict=True)]).sum(0)
-    *conditional, base = predictions
-    return base + scale * torch.stack([part.weight * (p - base) for part, p in zip(parts, conditional, strict=True)]).sum(0)
+def _second_pass(
+    model: Family, config: GenerateConfig, size: Size, text: str, negative: str, on_problem: OnProblem | None
+) -> Pass:
+    """The pass at a larger size. All the steps it is given are walked, however little it changes."""
+    hires = config.hires
+    if hires.prompt:
+        text, tags = parse_tags(strip_comments(hires.prompt))
+        if tags and on_problem:
+            on_problem(_not_for_the_second_pass([tag.source for tag in tags]))
+    walk = _walk(model, config, size, *share_of_steps(hires.steps or config.steps, hires.denoising))
+    return Pass(size, walk, _telling(config, walk, text, hires.negative_prompt or negative, config.steps))
 
 
-def to_image(picture: Tensor) -> Image.Image:
-    """A picture (3, H, W) in [0, 1] as 8-bit RGB."""
-    return Image.fromarray((picture.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
+def _walk(model: Family, config: GenerateConfig, size: Size, steps: int, denoising: float | None) -> Walk | None:
+    """The walk of a pass; None where nothing is denoised."""
+    if denoising == 0:
+        return None
+    return make_walk(
+        config.sampler, config.schedule, model.scheduler_config, model.prediction, steps, model.device, denoising=denoising,
+        **model.schedule_options(*size, steps),
+    )  # fmt: skip
+
+
+def _telling(config: GenerateConfig, walk: Walk | None, text: str, negative: str, first_steps: int | None = None) -> Telling:
+    if walk is None:
+        return Telling([], (), 1.0)
+    plan = walk.steps, walk.calls, first_steps
+    against = plan_texts(negative, *plan) if config.guidance_scale != 1 else ()
+    return Telling(plan_parts(text, *plan), against, config.guidance_scale)
+
+
+def _encode(
+    model: Family, config: GenerateConfig, passes: Sequence[Pass], embeddings: Embeddings | None, on_problem: OnProblem | None
+) -> dict[str, Conditions]:
+    """Each distinct text of the passes -> its conditions; of the same lengths, so that all go through the model together."""
+    texts = dict.fromkeys(text for each in passes for text in each.telling.texts())
+    if not texts:
+        return {}
+    with model.on_device(*model.encoders):
+        words = model.conditioning(config.clip_skip, config.emphasis, embeddings)
+        encoded = words.encode(texts)
+    for problem in words.problems if on_problem else ():
+        on_problem(problem)
+    return encoded
+
+
+def _not_for_the_second_pass(tags: Sequence[str]) -> PromptError:
+    shown = ", ".join(tags)
+    return PromptError(
+        "prompt.hires_tags", f"{shown} in the prompt of the second pass is not applied.",
+        "The adapters of the prompt itself act in both passes.", "Name it in the prompt itself, or leave it out.", tags=shown,
+    )  # fmt: skip

@@ -9,7 +9,14 @@ from __future__ import annotations
 import re
 
 from engine.errors import PromptError
-from engine.generation.attention import BREAK, MAX_WEIGHT, limit_weight, parse_attention
+from engine.generation.attention import (
+    BREAK,
+    MAX_WEIGHT,
+    limit_weight,
+    parse_attention,
+    unclosed_brackets,
+    unread_weights,
+)
 from engine.generation.chunks import CHUNK, Chunk, Tokenize, chunk_tokens
 from engine.generation.lookup import find_adapter
 from engine.generation.schedule import parse_schedule
@@ -59,19 +66,52 @@ def count_tokens(text: str, tokenize: Tokenize, steps: int = 20) -> tuple[int, i
     return tokens, room
 
 
-def find_problems(prompt: str) -> list[PromptError]:
-    """Everything in a prompt that will not do what it says, for the page and beside the picture."""
+def find_problems(prompt: str, negative: str = "") -> list[PromptError]:
+    """Everything in a prompt and its negative prompt that will not do what it says, for the page and beside the picture."""
     text, tags = parse_tags(strip_comments(prompt))
+    against = strip_comments(negative)
     problems = [error for tag in tags for error in (tag.problem, *tag.notes) if error]
-    weights = [weight for part, factor in split_composable(text) for weight in (factor, *(w for _, w in parse_attention(part)))]
+    problems += [_tag_negative(tag) for tag in parse_tags(against)[1]]
+    parts = split_composable(text)
+    read = [*(part for part, _ in parts), against]
+    weights = [*(factor for _, factor in parts), *(weight for each in read for _, weight in parse_attention(each))]
     if any(abs(weight) >= MAX_WEIGHT for weight in weights):
-        problems.append(
-            PromptError(
-                "prompt.weight", f"A weight in the prompt reaches {MAX_WEIGHT:g} and counts as {MAX_WEIGHT:g}.",
-                "Weights of 0.5 to 1.5 are usual.", "Use fewer brackets or a smaller number.", limit=f"{MAX_WEIGHT:g}",
-            )
-        )  # fmt: skip
+        problems.append(_weight_limit())
+    for each in read:
+        problems += [_weight_unread(weight) for weight in dict.fromkeys(unread_weights(each))]
+        problems += [_unclosed(bracket, rest) for bracket, rest in unclosed_brackets(each).items()]
     return problems
+
+
+def _weight_limit() -> PromptError:
+    return PromptError(
+        "prompt.weight", f"A weight in the prompt reaches {MAX_WEIGHT:g} and counts as {MAX_WEIGHT:g}.",
+        "Weights of 0.5 to 1.5 are usual.", "Use fewer brackets or a smaller number.", limit=f"{MAX_WEIGHT:g}",
+    )  # fmt: skip
+
+
+def _weight_unread(weight: str) -> PromptError:
+    return PromptError(
+        "prompt.weight_unread", f"{weight!r} in the prompt is no weight and is read as text.",
+        "A number with a point such as (word:1.2).", "Correct it, or write \\( for a bracket.", weight=weight[:80],
+    )  # fmt: skip
+
+
+def _unclosed(bracket: str, rest: str) -> PromptError:
+    closing = {"(": ")", "[": "]"}[bracket]
+    return PromptError(
+        "prompt.unclosed", f"A {bracket} in the prompt is never closed and weights all that follows: {rest[:80]!r}.",
+        f"A {closing} where its effect shall end.", f"Close it, or write \\{bracket} for a bracket.",
+        bracket=bracket, closing=closing, text=rest[:80],
+    )  # fmt: skip
+
+
+def _tag_negative(tag: AdapterTag) -> PromptError:
+    source = tag.source[:80]
+    return PromptError(
+        "prompt.tag_negative", f"The tag {source} in the negative prompt is read as words and applies nothing.",
+        "Tags work in the prompt.", "Move it there.", tag=source,
+    )  # fmt: skip
 
 
 def too_long(length: int, limit: int) -> PromptError:

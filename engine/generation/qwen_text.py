@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.config.choices import Emphasis
 from engine.errors import PromptError
 from engine.generation.attention import BREAK, parse_attention, plain_text
+from engine.generation.embeddings import Embeddings
 from engine.generation.prompt import too_long
 
 MAX_TOKENS = 512
@@ -50,9 +52,16 @@ class QwenConditioning:
         problems: what could not be done as asked in the texts encoded so far.
     """
 
-    def __init__(self, tokenizer: Any, encoder: Any) -> None:
+    def __init__(
+        self, tokenizer: Any, encoder: Any, emphasis: Emphasis = "Original", embeddings: Embeddings | None = None
+    ) -> None:
         self.tokenizer, self.encoder = tokenizer, encoder
-        self.problems: list[PromptError] = []
+        self.emphasis, self.embeddings = emphasis, embeddings
+        self._problems: list[PromptError] = []
+
+    @property
+    def problems(self) -> list[PromptError]:
+        return [*self._problems, *(self.embeddings.problems if self.embeddings else [])]
 
     @torch.no_grad()
     def encode(self, texts: Iterable[str]) -> dict[str, dict[str, Tensor]]:
@@ -66,11 +75,14 @@ class QwenConditioning:
         return {text: pad_texts([states], length) for text, states in encoded.items()}
 
     def _tokens(self, text: str) -> list[int]:
-        tokens = chat_tokens(plain_text(text), self.tokenizer)
-        if any(piece != BREAK and piece[1] != 1 for piece in parse_attention(text)):
-            self.problems.append(_no_emphasis(text))
+        if self.embeddings:
+            self.embeddings.report_unread(text)
+        tokens = chat_tokens(text if self.emphasis == "None" else plain_text(text), self.tokenizer)
+        weighted = any(piece != BREAK and piece[1] != 1 for piece in parse_attention(text))
+        if weighted and self.emphasis not in ("Ignore", "None"):
+            self._problems.append(_no_emphasis(text))
         if len(tokens) > MAX_TOKENS:
-            self.problems.append(too_long(len(tokens), MAX_TOKENS))
+            self._problems.append(too_long(len(tokens), MAX_TOKENS))
         return tokens[:MAX_TOKENS]
 
 

@@ -8,34 +8,39 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
-from engine import __version__
+from PIL.Image import Image
+from torch import Tensor
+
 from engine.adapters.merge import Applied, Merger
 from engine.adapters.network import Network
 from engine.config.generate import GenerateConfig
 from engine.device import device_profile, pick_device, pick_dtype
-from engine.errors import EngineError, ModelError, PromptError
+from engine.errors import PromptError, Skipped
 from engine.families import ready_model
 from engine.families.base import Family
 from engine.families.shelf import ModelShelf
 from engine.file_notes import FileNotes
 from engine.fitting import check_config
-from engine.formats.adapter_file import read_adapter
-from engine.formats.hashes import adapter_hash, model_hashes
-from engine.formats.infotext import png_bytes, write_infotext
-from engine.generation.pipeline import Progress, make_pictures, picture_size, to_image, with_habits
-from engine.generation.prompt import AdapterTag, find_adapter, find_problems, parse_tags, strip_comments
-from engine.generation.samplers import infotext_names
-from engine.library import adapter_names
+from engine.formats.infotext import encode_picture
+from engine.generation.applying import in_place, report, resolve
+from engine.generation.embeddings import Embeddings, embeddings_for
+from engine.generation.pipeline import Progress, make_pictures, to_image, with_habits
+from engine.generation.preview import find_taesd
+from engine.generation.prompt import find_problems, parse_tags, strip_comments
+from engine.generation.recipe import recipe
+from engine.generation.wildcards import expand
 from engine.model_facts import denoiser_parameters, note_hashes
+from engine.styles import apply_styles, read_styles
 from engine.workspace import Workspace, atomic_write
 
-NETWORKS_KEPT = 16
-"""Adapter files kept in memory, the least recently used dropped first."""
+OnPreview = Callable[[Image], None]
+"""Called with the first picture of a batch as it looks on its way, small."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,19 @@ class Picture:
     adapters: list[dict] = field(default_factory=list)
 
 
+OnPicture = Callable[[Picture], None]
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What one picture is made of: its texts, adapter tags still in the prompt, and its seeds."""
+
+    prompt: str
+    negative: str
+    seed: int
+    variation_seed: int
+
+
 class Studio:
     """Makes pictures with the base model on the shelf, keeping recently used adapters loaded between requests."""
 
@@ -66,8 +84,11 @@ class Studio:
         self._merger: Merger | None = None
         self._networks: dict[tuple, Network] = {}
 
-    def generate(self, config: GenerateConfig, out: Path, on_progress: Progress | None = None) -> list[Picture]:
-        """Make the pictures of a request and write them below `out`.
+    def generate(
+        self, config: GenerateConfig, out: Path, on_progress: Progress | None = None, on_preview: OnPreview | None = None,
+        on_picture: OnPicture | None = None, extra: Mapping[str, Path] | None = None,
+    ) -> list[Picture]:  # fmt: skip
+        """Make the pictures of a request and write them below `out`; see `render`.
 
         Raises:
             EngineError: the request cannot be carried out at all.
@@ -87,7 +108,9 @@ class Studio:
             plain = config.quantization == "none" and not config.streamed_blocks
             self._merger = Merger(model.components) if plain else None
             self._networks.clear()
-        return render(model, self._merger, None, config, self.workspace, self._networks, out, on_progress)
+        return render(
+            model, self._merger, None, config, self.workspace, self._networks, out, on_progress, on_preview, on_picture, extra
+        )
 
     def release(self) -> None:
         """Leave the model as it was loaded, for whoever takes it from the shelf next."""
@@ -99,165 +122,121 @@ class Studio:
 
 def render(
     model: Family, merger: Merger | None, live: Network | None, config: GenerateConfig, workspace: Workspace,
-    networks: dict[tuple, Network], out: Path, on_progress: Progress | None = None,
+    networks: dict[tuple, Network], out: Path, on_progress: Progress | None = None, on_preview: OnPreview | None = None,
+    on_picture: OnPicture | None = None, extra: Mapping[str, Path] | None = None,
 ) -> list[Picture]:  # fmt: skip
-    """Pictures from a loaded model.
+    """Pictures from a loaded model, batch by batch. Pictures of a batch with the same texts are made together.
 
     Args:
         merger: writes adapters into the weights; None leaves them beside the weights, which a model in training needs.
         live: a network already inserted into the model, bypassed for the comparison.
         networks: loaded adapters by file stamp; used and filled.
+        on_progress: called with denoiser calls done and in all. It may raise Skipped, which leaves out the rest of the batch.
+        on_picture: called with each picture when it is written.
+        extra: adapters that a tag may name besides those of the library: name -> file.
     """
     config = with_habits(config, model)
-    prompt = strip_comments(config.prompt)
-    text, tags = parse_tags(prompt)
-    applied, problems = resolve(tags, model, workspace, networks)
-    problems = [*(problem.to_dict() for problem in find_problems(prompt)), *problems]
-    hashes = ", ".join(f"{entry.key[0].stem}: {adapter_hash(entry.key[0])[:12]}" for entry in applied)
-    seed = random.randrange(2**32) if config.seed < 0 else config.seed
-    seeds = [(seed + i) % 2**32 for i in range(config.batch_size)]
-    rounds = [False, True] if config.compare and (applied or live) else [False]
-    pictures = []
-    for number, without in enumerate(rounds):
+    shots, problems = plan_shots(config, workspace)
+    groups = [
+        list(group)
+        for start in range(0, len(shots), config.batch_size)
+        for _, group in groupby(shots[start : start + config.batch_size], key=lambda shot: (shot.prompt, shot.negative))
+    ]
+    compared = config.compare and (live is not None or any(parse_tags(shot.prompt)[1] for shot in shots))
+    rounds = [(group, without) for group in groups for without in ((False, True) if compared else (False,))]
+    scene = _Scene(model, merger, live, config, workspace, networks, out, extra or {}, problems)
+    pictures: list[Picture] = []
+    for number, (group, without) in enumerate(rounds):
+        if without and live is None and not any(picture.adapters for picture in pictures[-len(group) :]):
+            continue  # nothing was in force, so there is nothing to compare with
         progress = (lambda done, total, n=number: on_progress(n * total + done, len(rounds) * total)) if on_progress else None
-        in_force = [] if without else applied
-        unread: list[PromptError] = []
-        with _in_place(model, merger, live, in_force, without):
-            drawn = make_pictures(model, text, strip_comments(config.negative_prompt), config, seeds, progress, unread.append)
-        told = [] if without else [*problems, *(problem.to_dict() for problem in unread)]
-        for picture, its_seed in zip(drawn, seeds, strict=True):
-            shown = (text if without else prompt).strip()
-            infotext = recipe(config, model, shown, its_seed, "" if without else hashes)
-            file = _write(out, to_image(picture), infotext, its_seed)
-            report = [] if without else [_report(entry) for entry in applied]
-            pictures.append(Picture(file, its_seed, infotext, without, told, report))
+        with suppress(Skipped):
+            for picture in scene.draw(group, without, progress, on_preview):
+                pictures.append(picture)
+                if on_picture:
+                    on_picture(picture)
     return pictures
 
 
-@contextmanager
-def _in_place(
-    model: Family, merger: Merger | None, live: Network | None, applied: list[Applied], without: bool
-) -> Iterator[None]:
-    """The adapters in force while pictures are made, merged or beside the weights; undone afterwards where that is cheap."""
-    if merger:
-        merger.apply(applied)
-        yield
-        return
-    kept = live.strengths if live else {}
-    if live and without:
-        live.strengths = dict.fromkeys(kept, 0.0)
-    try:
-        for entry in applied:
-            strengths = {component: entry.strength(component) for component in model.components}
-            entry.network.to(model.device).insert(model.components, strengths)
-        yield
-    finally:
-        for entry in applied:
-            entry.network.remove()
-        if live:
-            live.strengths = kept
+def plan_shots(config: GenerateConfig, workspace: Workspace) -> tuple[list[Shot], list[PromptError]]:
+    """Every picture of a request, and what of its styles and lists is not there.
 
-
-def resolve(
-    tags: Sequence[AdapterTag], model: Family, workspace: Workspace, networks: dict[tuple, Network]
-) -> tuple[list[Applied], list[dict]]:
-    """The adapters that tags name, and what cannot be honoured; one bad tag never takes the others down."""
-    names = adapter_names(workspace)
-    applied: list[Applied] = []
-    problems: list[dict] = []
-    for tag in tags:
-        if tag.problem:
-            continue  # already told by `find_problems`
-        try:
-            file, _ = names[find_adapter(tag.name, {path: alias for path, (_, alias) in names.items()})]
-            stamp = (file, *_stamp(file))  # taken before reading: a file replaced meanwhile is read again next time
-            network = _network(stamp, model, networks)
-        except EngineError as error:
-            problems.append(error.to_dict())
-            continue
-        applied.append(Applied(network, tag.text_encoder, tag.unet, stamp))
-        ignored = sorted(set(tag.options))
-        if ignored:
-            problems.append(PromptError(
-                "prompt.option_ignored", f"{tag.source}: {', '.join(ignored)} is not applied yet.", "One strength for the whole picture.",
-                "Remove the option.", tag=tag.source, options=", ".join(ignored),
-            ).to_dict())  # fmt: skip
-        if network.match.unmatched:
-            problems.append(PromptError(
-                "adapter.partly_matched", f"{tag.name}: {network.match.matched} of {network.match.total} modules exist in this base model.",
-                "All of them, with the base model it was trained on.", "The rest has no effect here.",
-                name=tag.name, matched=network.match.matched, total=network.match.total,
-            ).to_dict())  # fmt: skip
-    return applied, problems
-
-
-def _network(stamp: tuple, model: Family, networks: dict[tuple, Network]) -> Network:
-    """A loaded adapter, from memory if its stamp (file, size, modification time) is still the same."""
-    network = networks.pop(stamp, None) or Network.from_file(
-        read_adapter(stamp[0]), model.components, model.facts.family
-    ).eval().requires_grad_(False)
-    networks[stamp] = network
-    while len(networks) > NETWORKS_KEPT:
-        networks.pop(next(iter(networks)))
-    return network
-
-
-def recipe(config: GenerateConfig, model: Family, prompt: str, seed: int, hashes: str) -> str:
-    """The infotext of a picture, in AUTOMATIC1111's layout.
-
-    Args:
-        hashes: of the adapters in force, `name: hash, ...`.
+    Picture i has seed + i; with a variation all have the same seed, and the variation's seed + i (as in AUTOMATIC1111).
     """
-    width, height = picture_size(config, model)
-    location, vae = model.facts.location, model.facts.other_vae
-    sampler, schedule = infotext_names(config.sampler)
-    return write_infotext(prompt, strip_comments(config.negative_prompt).strip(), {
-        "Steps": config.steps,
-        "Sampler": sampler,
-        "Schedule type": schedule,
-        "CFG scale": f"{config.guidance_scale:g}",
-        "Distilled CFG Scale": f"{config.distilled_guidance:g}" if config.distilled_guidance else None,
-        "Seed": seed,
-        "Size": f"{width}x{height}",
-        "Model hash": model_hashes(location).short if isinstance(location, Path) else None,
-        "Model": model.facts.name,
-        "VAE hash": model_hashes(vae).short if vae else None,
-        "VAE": vae.name if vae else None,
-        "Clip skip": config.clip_skip if config.clip_skip > 1 else None,
-        "RNG": "CPU",
-        "Lora hashes": hashes or None,
-        "Version": f"LoRA Atelier {__version__}",
-    })  # fmt: skip
+    styles = read_styles(workspace) if config.styles else {}
+    prompt, negative, problems = apply_styles(config.prompt, config.negative_prompt, config.styles, styles)
+    prompt, negative = strip_comments(prompt), strip_comments(negative)
+    seed, variation = (random.randrange(2**32) if given < 0 else given for given in (config.seed, config.variation_seed))
+    varied = config.variation_strength > 0
+    lists = workspace.root / "wildcards"
+    shots = []
+    for index in range(config.batch_size * config.batch_count):
+        its, own = (seed if varied else (seed + index) % 2**32), (variation + index) % 2**32
+        texts = prompt, negative
+        if config.wildcards:
+            chosen = (seed + index) % 2**32
+            texts = expand(prompt, chosen, lists, problems.append), expand(negative, chosen, lists, problems.append)
+        shots.append(Shot(*texts, its, own))
+    return shots, list({str(problem): problem for problem in problems}.values())
 
 
-def _report(applied: Applied) -> dict:
-    match = applied.network.match
-    return {
-        "name": applied.key[0].stem, "text_encoder": applied.text_encoder, "unet": applied.unet,
-        "matched": match.matched, "unmatched": list(match.unmatched[:20]), "total": match.total,
-    }  # fmt: skip
+@dataclass(frozen=True)
+class _Scene:
+    """What stays the same for all pictures of a request."""
+
+    model: Family
+    merger: Merger | None
+    live: Network | None
+    config: GenerateConfig
+    workspace: Workspace
+    networks: dict[tuple, Network]
+    out: Path
+    extra: Mapping[str, Path]
+    problems: Sequence[PromptError]
+
+    def draw(
+        self, shots: Sequence[Shot], without: bool, on_progress: Progress | None, on_preview: OnPreview | None
+    ) -> Iterator[Picture]:
+        """Pictures of equal texts, each written to its file."""
+        config, model = self.config, self.model
+        prompt, negative = shots[0].prompt, shots[0].negative
+        text, tags = parse_tags(prompt)
+        applied, problems = ([], []) if without else resolve(tags, model, self.workspace, self.networks, self.extra)
+        unread: list[PromptError] = []
+        embeddings = embeddings_for(model, self.workspace, applied)
+        preview = (lambda pictures: on_preview(to_image(pictures[0]))) if on_preview and config.preview_every else None
+        with in_place(model, self.merger, self.live, applied, without) as on_step:
+            drawn = make_pictures(
+                model, text, negative, config, [shot.seed for shot in shots], on_progress, unread.append,
+                on_step=on_step, on_preview=preview, embeddings=embeddings,
+                variation_seeds=[shot.variation_seed for shot in shots], taesd=find_taesd(model.facts.family, self.workspace),
+            )  # fmt: skip
+        told = [] if without else self._told(prompt, [*embeddings.problems, *unread], problems)
+        for picture, shot in zip(drawn, shots, strict=True):
+            yield self._keep(picture, shot, applied, embeddings, told, without)
+
+    def _told(self, prompt: str, unread: Sequence[PromptError], problems: list[dict]) -> list[dict]:
+        """Everything that was not done as asked."""
+        return [*(each.to_dict() for each in (*self.problems, *find_problems(prompt), *unread)), *problems]
+
+    def _keep(
+        self, picture: Tensor, shot: Shot, applied: Sequence[Applied], embeddings: Embeddings, told: list[dict], without: bool
+    ) -> Picture:
+        """Write a picture with its recipe."""
+        infotext = recipe(
+            self.config, self.model, shot.prompt, shot.negative, shot.seed, variation_seed=shot.variation_seed, applied=applied,
+            embeddings=embeddings.used, without=without,
+        )  # fmt: skip
+        content, ending = encode_picture(to_image(picture), infotext, self.config.picture_format)
+        file = _write(self.out, content, ending, shot.seed)
+        return Picture(file, shot.seed, infotext, without, told, [report(entry) for entry in applied])
 
 
-def _write(out: Path, image, infotext: str, seed: int) -> Path:
-    """The PNG under a name that sorts by time and is never taken."""
+def _write(out: Path, content: bytes, ending: str, seed: int) -> Path:
+    """A file under a name that sorts by time and is never taken."""
     name = time.strftime("%H%M%S")
-    numbered = (out / f"{name}-{seed}{'' if i == 0 else f'-{i}'}.png" for i in range(10_000))
+    numbered = (out / f"{name}-{seed}{'' if i == 0 else f'-{i}'}{ending}" for i in range(10_000))
     file = next(path for path in numbered if not path.exists())
     with atomic_write(file) as stream:
-        stream.write(png_bytes(image, infotext))
+        stream.write(content)
     return file
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    """Size and modification time.
-
-    Raises:
-        ModelError: `file.missing` when it has gone since the folder was read.
-    """
-    try:
-        status = file.stat()
-    except OSError as error:
-        raise ModelError(
-            "file.missing", f"{file.name} cannot be opened: {error.strerror}.", todo="Check the path.", path=file
-        ) from error
-    return status.st_size, status.st_mtime_ns

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.config.choices import Emphasis
 from engine.errors import PromptError
 from engine.generation.attention import BREAK
-from engine.generation.conditioning import Emphasis, weight_tokens
+from engine.generation.conditioning import weight_tokens
 from engine.generation.prompt import parse_attention, too_long
 
 
@@ -29,7 +30,7 @@ class T5Text:
         problems: the prompts encoded so far that were cut.
     """
 
-    def __init__(self, tokenizer: Any, encoder: Any, length: int, emphasis: Emphasis = "original") -> None:
+    def __init__(self, tokenizer: Any, encoder: Any, length: int, emphasis: Emphasis = "Original") -> None:
         self.tokenizer, self.encoder, self.length = tokenizer, encoder, length
         self.emphasis: Emphasis = emphasis
         self.problems: list[PromptError] = []
@@ -50,7 +51,7 @@ class T5Text:
         """Token ids without an end sign, and their weights."""
         found = [
             (token, weight)
-            for piece, weight in ([(text, 1.0)] if self.emphasis == "none" else parse_attention(text))
+            for piece, weight in ([(text, 1.0)] if self.emphasis == "None" else parse_attention(text))
             if (piece, weight) != BREAK
             for token in self.tokenizer(piece, add_special_tokens=False, truncation=False, verbose=False).input_ids
         ]

@@ -191,6 +191,12 @@ def _strength(text: str) -> float | Steps:
     return points
 
 
+def _rank(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise ValueError(text)
+    return value
+
+
 def _moment(text: str) -> int | float:
     value = _number(text) if "." in text else int(text)
     if value < 0 or (isinstance(value, float) and value > 1):
@@ -203,7 +209,7 @@ MOMENT = "A step such as 8, or with a point a fraction of the steps from 0.0 to 
 READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "te": (_strength, STRENGTH),
     "unet": (_strength, STRENGTH),
-    "dyn": (int, "A whole number, the rank to use."),
+    "dyn": (_rank, "A whole number from 1, the rank to use."),
     "lbw": (parse_blocks, "A preset (NONE ALL INS IND INALL MIDD OUTD OUTS OUTALL) or 12, 17, 20, 26 or 61 numbers."),
     "start": (_moment, MOMENT),
     "stop": (_moment, MOMENT),

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from engine.config.downloads import DownloadConfig
 from engine.config.generate import GenerateConfig
+from engine.config.grid import GridConfig
 from engine.config.tools import ToolConfig
 from engine.config.train import ModelOptions, TrainConfig
 from engine.downloads.sites import sites_of
 from engine.downloads.source import parse_source
-from engine.errors import JobError
+from engine.errors import JobError, PathError
 from engine.fitting import check_config, read_profile
+from engine.grid.plan import plan_grid, settle
 from engine.jobs import run_folder
 from engine.jobs.generating import ResultPicture, pictures_of
 from engine.jobs.job import DOWNLOADS, LIVE, Job, lane_of
@@ -71,6 +73,7 @@ def start_generation(config: GenerateConfig, workspace: Workspace, press_id: str
     check_config(read_profile(workspace.root / "config"), config)
     choose(config.choice, workspace)
     _name_model(config, "model", workspace)
+    _name_source(config, workspace)
     if config.live_run and store.get(config.live_run).state != "running":
         raise JobError(
             "run.not_live", "The run is not training now.", todo="Use its finished LoRA in the prompt: <lora:name:1>.",
@@ -78,6 +81,23 @@ def start_generation(config: GenerateConfig, workspace: Workspace, press_id: str
         )  # fmt: skip
     name = " ".join(config.prompt.split())[:SHOWN_PROMPT]
     job = store.add("generate", config.model_dump(mode="json"), name, press_id)
+    wake(workspace)
+    return job
+
+
+def start_grid(config: GridConfig, workspace: Workspace, press_id: str | None = None) -> Job:
+    """Queue a grid, its seeds drawn. The same `press_id` gives the same job.
+
+    Raises:
+        EngineError: what `plan_grid` raises; the model is not there; `device.unsupported`.
+    """
+    store = open_store(workspace.database)
+    config = settle(config)
+    check_config(read_profile(workspace.root / "config"), config.picture)
+    choose(config.picture.choice, workspace)
+    _name_model(config.picture, "model", workspace)
+    plan = plan_grid(config, workspace)
+    job = store.add("grid", config.model_dump(mode="json"), " ".join(plan.prompts[0].split())[:SHOWN_PROMPT], press_id)
     wake(workspace)
     return job
 
@@ -158,6 +178,11 @@ def cancel(job: Job, workspace: Workspace) -> Job:
     return job
 
 
+def skip(job: Job, workspace: Workspace) -> None:
+    """Leave out the rest of the batch at work; the next one goes on."""
+    open_store(workspace.database).skip(job.id)
+
+
 def resume(job: Job, workspace: Workspace) -> Job:
     """Queue a stopped, lost or failed run again; it goes on in its folder from its last saved state.
 
@@ -218,6 +243,25 @@ def _name_model(config: ModelOptions | GenerateConfig, field: str, workspace: Wo
     setattr(config, field, _model_anywhere(getattr(config, field), workspace))
     config.vae = _absolute(config.vae)
     config.text_encoders = [_absolute(name) for name in config.text_encoders]
+
+
+def _name_source(config: GenerateConfig, workspace: Workspace) -> None:
+    """The picture to start from and its mask, as files that may be read.
+
+    Raises:
+        PathError: `path.not_allowed`; `path.no_picture`.
+    """
+    for field in ("picture", "mask"):
+        typed = getattr(config.source, field)
+        if not typed:
+            continue
+        path = workspace.allowed_path(typed)
+        if not path.is_file():
+            raise PathError(
+                "path.no_picture", f"The picture {path.name} is not there any more.", "A picture to start from.", "Choose it again.",
+                field=f"source.{field}", name=path.name,
+            )  # fmt: skip
+        setattr(config.source, field, str(path))
 
 
 def _model_anywhere(typed: str, workspace: Workspace) -> str:

@@ -41,7 +41,7 @@ class Desk:
     worker: str = field(default_factory=lambda: identity(this_process()))
 
     def request(self, job: Job) -> str | None:
-        """What the user, or the end of this process, asks of a job: "stop", "cancel" or nothing."""
+        """What the user, or the end of this process, asks of a job: "stop", "cancel", "skip" or nothing."""
         if self.mailbox.poll():
             self.store.ask(job.id, "stop")
         return self.store.get(job.id).request
@@ -58,12 +58,13 @@ class Desk:
                 time.sleep(RETRY_SECONDS)
 
 
-def see_through(desk: Desk, job: Job, work: Callable[[], dict]) -> None:
+def see_through(desk: Desk, job: Job, work: Callable[[], dict], so_far: Callable[[], dict | None] = lambda: None) -> None:
     """Do the work of a claimed job and write down how it ended. Any failure ends the job only.
 
     Args:
         work: gives the result. It raises Interrupted when it was asked to end; the job of a process that is asked to end goes back
             into the queue.
+        so_far: the result of a job that ends before its time, if there is any.
     """
     try:
         desk.finish(job, "done", result=work())
@@ -71,10 +72,10 @@ def see_through(desk: Desk, job: Job, work: Callable[[], dict]) -> None:
         if desk.mailbox.stopping:
             desk.store.give_back(job.id)
         else:
-            desk.finish(job, "cancelled")
+            desk.finish(job, "cancelled", result=so_far())
     except Exception as error:
         print(f"{job.id} failed: {trace(error) or error}", file=sys.stderr, flush=True)
-        desk.finish(job, "failed", as_engine_error(error))
+        desk.finish(job, "failed", as_engine_error(error), so_far())
 
 
 class ProgressNote:
@@ -84,8 +85,13 @@ class ProgressNote:
         self.desk, self.job = desk, job
         self._told = 0.0
 
+    @property
+    def due(self) -> bool:
+        """Whether the next one will be written."""
+        return time.monotonic() - self._told >= TELL_EVERY
+
     def write(self, progress: dict, now: bool = False) -> None:
-        if now or time.monotonic() - self._told >= TELL_EVERY:
+        if now or self.due:
             self._told = time.monotonic()
             self.desk.store.progress(self.job.id, progress)
             self.desk.tell(self.job, progress)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine.config.generate import GenerateConfig
 from engine.config.load import validate
-from engine.errors import Interrupted
+from engine.errors import Interrupted, Skipped
 from engine.jobs.desk import Desk, ProgressNote, see_through
 from engine.jobs.job import Job
 from engine.jobs.runners import PictureMaker
-from engine.workspace import Workspace, safe_join
+from engine.workspace import Workspace, atomic_write, safe_join
 
 
 @dataclass(frozen=True)
@@ -28,26 +29,71 @@ class ResultPicture:
 
 
 def make_pictures(desk: Desk, job: Job, maker: PictureMaker) -> None:
-    """Make what a claimed job asks for."""
+    """Make what a claimed job asks for. Pictures that are finished when it is asked to end are kept."""
+    made: list[dict] = []
 
     def work() -> dict:
         config = validate(GenerateConfig, job.config)
-        note = ProgressNote(desk, job)
-
-        def on_progress(done: int, total: int) -> None:
-            note.write({"phase": "generating", "done": done, "total": total})
-            if desk.request(job):
-                raise Interrupted("job.interrupted", "The pictures were not finished.")
-
         out = desk.workspace.outputs / time.strftime("%Y-%m-%d")
-        pictures = maker.generate(config, out, on_progress)
-        return {"pictures": [_record(picture, desk.workspace) for picture in pictures]}
+        watch = PictureWatch(desk, job)
+        try:
+            maker.generate(
+                config, out, watch.progress, watch.preview, lambda each: made.append(record(each, desk.workspace))
+            )
+        finally:
+            watch.end()
+        return {"pictures": made}
 
-    see_through(desk, job, work)
+    see_through(desk, job, work, lambda: {"pictures": made} if made else None)
 
 
-def _record(picture: ResultPicture, workspace: Workspace) -> dict:
-    """A picture as plain data; its file relative to the data folder."""
+class PictureWatch:
+    """Tells of pictures on their way, and passes on what is asked of their job."""
+
+    def __init__(self, desk: Desk, job: Job) -> None:
+        self.desk, self.job = desk, job
+        self.note = ProgressNote(desk, job)
+        self.file = preview_file(desk.workspace, job.id)
+        self._began = time.monotonic()
+        self._shown = 0
+
+    def progress(self, done: int, total: int) -> None:
+        """Raises Interrupted, or Skipped when only this batch is not wanted."""
+        spent = time.monotonic() - self._began
+        self.tell({
+            "phase": "generating", "done": done, "total": total, "seconds_left": spent / done * (total - done) if done else None,
+        })  # fmt: skip
+
+    def tell(self, told: dict[str, Any]) -> None:
+        """Write a note, and obey what is asked: raises as `progress` does."""
+        if self._shown:
+            told |= {"preview": self.file.relative_to(self.desk.workspace.root).as_posix(), "shown": self._shown}
+        self.note.write(told)
+        request = self.desk.request(self.job)
+        if request == "skip":
+            self.desk.store.skipped(self.job.id)
+            raise Skipped("job.skipped", "The rest of this batch was left out.")
+        if request:
+            raise Interrupted("job.interrupted", "The pictures were not finished.")
+
+    def preview(self, image: Any) -> None:
+        """Show a picture on its way, when the last one has been seen."""
+        if self.note.due:
+            self._shown += 1
+            with atomic_write(self.file) as stream:
+                image.save(stream, format="PNG")
+
+    def end(self) -> None:
+        self.file.unlink(missing_ok=True)
+
+
+def preview_file(workspace: Workspace, id: str) -> Path:
+    """Where a job shows its picture on the way; in the folder of small copies, which is served."""
+    return workspace.cache / "previews" / f"live-{id}.png"
+
+
+def record(picture: Any, workspace: Workspace) -> dict:
+    """A picture (see ResultPicture) as plain data; its file relative to the data folder."""
     return {
         "file": picture.file.relative_to(workspace.root).as_posix(), "seed": picture.seed, "infotext": picture.infotext,
         "without": picture.without, "problems": picture.problems, "adapters": picture.adapters,
@@ -55,7 +101,7 @@ def _record(picture: ResultPicture, workspace: Workspace) -> dict:
 
 
 def pictures_of(job: Job, workspace: Workspace) -> list[ResultPicture]:
-    """The pictures of a finished job that are still there."""
+    """The pictures of an ended job that are still there."""
     records = (job.result or {}).get("pictures", [])
-    pictures = [ResultPicture(**{**record, "file": safe_join(workspace.root, record["file"])}) for record in records]
+    pictures = [ResultPicture(**{**each, "file": safe_join(workspace.root, each["file"])}) for each in records]
     return [picture for picture in pictures if picture.file.is_file()]

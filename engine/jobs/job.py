@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Kind = Literal["train", "generate", "tool", "download"]
+Kind = Literal["train", "generate", "grid", "tool", "download"]
 State = Literal["queued", "running", "pausing", "paused", "done", "failed", "cancelled", "lost"]
 STATES: tuple[str, ...] = get_args(State)
 
@@ -34,13 +34,13 @@ class Job:
         folder: the run folder relative to the data folder, for training.
         error: `EngineError.to_dict` of why it failed, or was paused by something other than the user.
         result: what came out: `file` of a training run, `pictures` of a generation; of a tool `file` ("" for none) and `report`;
-            of a download see `engine.downloads.download`.
-        request: "stop" or "cancel" when it was asked to end and has not yet.
+            of a grid see `engine.jobs.gridding.result_of`, of a download `engine.downloads.download`.
+        request: "stop" or "cancel" when it was asked to end and has not yet; "skip" when a batch of pictures shall be left out.
         created, started, finished: s since the epoch; `started` is the begin of the present attempt.
         attempt: 1, and one more for each resume.
         progress: what a screen shows: `phase`, `done`, `total`; of a run `step`, `steps`, `loss`, `seconds_left` as well; of
-            pictures that wait for the end of a run `phase` "waiting", its id `waiting` and its name `run`; of a download see
-            `engine.downloads.meter`.
+            pictures that wait for the end of a run `phase` "waiting", its id `waiting` and its name `run`; of a grid its `folder`
+            as well; of a download see `engine.downloads.meter`.
         worker: the process that has or had it, as `engine.jobs.process.identity`.
     """
 

@@ -6,7 +6,7 @@ form can name anything else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
@@ -30,11 +30,21 @@ Tell = Callable[[dict[str, Any]], None]
 class PictureMaker(Protocol):
     """Makes pictures and writes them below `out`; see `engine.generation.studio.Picture`."""
 
-    def generate(self, config: GenerateConfig, out: Path, on_progress: Progress | None = None) -> list[Any]: ...
+    def generate(
+        self, config: GenerateConfig, out: Path, on_progress: Progress | None = None, on_preview: Callable[[Any], None] | None = None,
+        on_picture: Callable[[Any], None] | None = None,
+    ) -> list[Any]: ...  # fmt: skip
 
 
 class Studio(PictureMaker, Protocol):
     """Keeps a base model between requests."""
+
+    def generate(
+        self, config: GenerateConfig, out: Path, on_progress: Progress | None = None, on_preview: Callable[[Any], None] | None = None,
+        on_picture: Callable[[Any], None] | None = None, extra: Mapping[str, Path] | None = None,
+    ) -> list[Any]:  # fmt: skip
+        """Args: extra: name -> file of adapters that lie in none of the LoRA folders."""
+        ...
 
     def release(self) -> None:
         """Leave the model as it was loaded."""

@@ -202,6 +202,14 @@ class JobStore:
                 self._query("UPDATE jobs SET state = ?, finished = ? WHERE id = ?", (state, time.time(), id))
             return self.get(id)
 
+    def skip(self, id: str) -> None:
+        """Ask for the rest of the batch at work to be left out."""
+        self._query("UPDATE jobs SET request = 'skip' WHERE id = ? AND state = 'running' AND request IS NULL", (id,))
+
+    def skipped(self, id: str) -> None:
+        """Note that it was left out."""
+        self._query("UPDATE jobs SET request = NULL WHERE id = ? AND request = 'skip'", (id,))
+
     def requeue(self, id: str) -> Job:
         """Queue a run that stopped, was lost or failed at its old place, as the next attempt. One that is queued stays as it is.
 
@@ -264,7 +272,7 @@ def _worker_died(job: Job) -> EngineError:
     if job.kind == "train":
         todo = "Resume it: it goes on from the last saved state."
     else:
-        todo = "Try again." + (" If it happens again, make the picture smaller." if job.kind == "generate" else "")
+        todo = "Try again." + (" If it happens again, make the picture smaller." if job.kind in ("generate", "grid") else "")
     return JobError("worker.died", "The process that worked on it has ended unexpectedly.", todo=todo, id=job.id)
 
 

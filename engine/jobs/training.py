@@ -81,13 +81,13 @@ def serve_one(desk: Desk, run: Job, trainer: Trainer, elsewhere: set[str]) -> No
     """Make the pictures of one waiting job, if there is one for this base model; tell the others what they wait for.
 
     Args:
-        elsewhere: ids of jobs known to need another base; filled here.
+        elsewhere: ids of jobs known to wait for the end: grids, and those that need another base; filled here.
     """
-    waiting = desk.store.list(limit=-1, states=("queued",), kinds=("generate",))
+    waiting = desk.store.list(limit=-1, states=("queued",), kinds=("generate", "grid"))
     for job in reversed(waiting):
         if job.id in elsewhere:
             continue
-        if _same_base(desk, job, run, trainer):
+        if job.kind == "generate" and _same_base(desk, job, run, trainer):
             claimed = desk.store.claim(desk.worker, ("generate",), only=job.id)
             if claimed:
                 return make_pictures(desk, claimed, trainer)

@@ -1,7 +1,7 @@
 """The process that computes: `python -m engine.jobs.worker --data-dir DIR`. One per data folder and device.
 
-It takes jobs one after the other, pictures first, then tools, then training; while a run trains, tools and pictures for the
-same base come in between its steps. A job that fails ends alone. Knows no page: whoever wants something writes a row and sends a wake.
+It takes jobs one after the other, pictures first, then grids, then tools, then training. Pictures come in between the cells of
+a grid, and between the steps of a run for the same base, where tools do too. A job that fails ends alone. Knows no page: whoever wants something writes a row and sends a wake.
 
 The worker of the lane for downloads is the same loop in a process of its own, without PyTorch; it ends when there is nothing more.
 """
@@ -20,6 +20,7 @@ from engine.errors import EngineError, JobError
 from engine.jobs.desk import Desk
 from engine.jobs.downloading import fetch_files
 from engine.jobs.generating import make_pictures
+from engine.jobs.gridding import make_grid
 from engine.jobs.idle import Hasher
 from engine.jobs.job import DOWNLOADS, Job, Kind
 from engine.jobs.lock import FileLock
@@ -32,7 +33,7 @@ from engine.jobs.tooling import use_tool
 from engine.jobs.training import train
 from engine.workspace import Workspace
 
-ORDER: tuple[Kind, ...] = ("generate", "tool", "train")
+ORDER: tuple[Kind, ...] = ("generate", "grid", "tool", "train")
 """Pictures first, since somebody waits for them; tools take a minute, runs may take a day."""
 LANES: dict[str, tuple[Kind, ...]] = {DOWNLOADS: ("download",)}
 """Kinds of jobs of workers that do not compute."""
@@ -99,9 +100,20 @@ class Worker:
                 "run.not_live", "The run is not training any more.", todo="Use its finished LoRA in the prompt: <lora:name:1>.",
                 id=job.config["live_run"],
             ))  # fmt: skip
+        elif job.kind == "grid":
+            make_grid(self.desk, job, self.studio(), self.serve)
         else:
-            self._studio = self._studio or self.desk.runners["generate"](self.desk.workspace)
-            make_pictures(self.desk, job, self._studio)
+            make_pictures(self.desk, job, self.studio())
+
+    def studio(self) -> Studio:
+        """Where pictures are made."""
+        self._studio = self._studio or self.desk.runners["generate"](self.desk.workspace)
+        return self._studio
+
+    def serve(self) -> None:
+        """Make the pictures that somebody waits for."""
+        while job := self.desk.store.claim(self.desk.worker, ("generate",)):
+            self.work(job)
 
     def release(self) -> None:
         """Put the model that pictures are made with back as it was loaded."""

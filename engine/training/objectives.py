@@ -76,6 +76,10 @@ class Diffusion:
         """What the model is told."""
         return times
 
+    def at(self, level: float) -> Tensor:
+        """The time of a picture as noisy as this, ()."""
+        return torch.tensor(int(level * len(self.alphas)), device=self.alphas.device)
+
 
 class Flow:
     """Predicting the velocity of the straight line from picture to noise: rectified flow (Liu et al. 2022; Esser et al. 2024).
@@ -107,6 +111,9 @@ class Flow:
 
     def timesteps(self, times: Tensor) -> Tensor:
         return times * 1000
+
+    def at(self, level: float) -> Tensor:
+        return torch.tensor(level)
 
 
 def alphas_cumprod(scheduler_config: dict) -> Tensor:

@@ -33,7 +33,7 @@ from engine.formats.adapter_file import read_adapter
 from engine.formats.adapter_writer import write_adapter
 from engine.formats.hashes import model_hashes
 from engine.generation.pipeline import picture_size
-from engine.generation.studio import Picture, render
+from engine.generation.studio import OnPicture, OnPreview, Picture, render
 from engine.library import choose
 from engine.model_facts import denoiser_parameters, note_hashes
 from engine.preflight import preflight, start_file
@@ -311,10 +311,15 @@ class Trainer:
             picture = self.generate(self._sample_request(prompt), self.folder / "samples" / f"step{self.step:08d}")[0]
             yield Sample(self.step, index, prompt, picture.seed, picture.file.relative_to(self.folder).as_posix())
 
-    def generate(self, config: GenerateConfig, out: Path, on_progress: Callable[[int, int], None] | None = None) -> list[Picture]:
+    def generate(
+        self, config: GenerateConfig, out: Path, on_progress: Callable[[int, int], None] | None = None,
+        on_preview: OnPreview | None = None, on_picture: OnPicture | None = None,
+    ) -> list[Picture]:  # fmt: skip
         """Pictures with the adapter as it is now. Call only between two events of `run`, once training has begun."""
         self.network.eval()
-        return render(self.model, None, self.network, config, self.workspace, self._networks, out, on_progress)
+        return render(
+            self.model, None, self.network, config, self.workspace, self._networks, out, on_progress, on_preview, on_picture
+        )
 
 
 def run(config: TrainConfig, folder: Path, workspace: Workspace) -> Iterator[Event]:

@@ -10,8 +10,9 @@ import errno
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from engine.config.downloads import DownloadConfig
 from engine.config.generate import GenerateConfig
@@ -31,7 +32,10 @@ class CountingStudio:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace, self.released, self.live = workspace, 0, ""
 
-    def generate(self, config: GenerateConfig, out: Path, on_progress: Progress | None = None) -> list[ResultPicture]:
+    def generate(
+        self, config: GenerateConfig, out: Path, on_progress: Progress | None = None, on_preview: Any = None,
+        on_picture: Callable[[ResultPicture], None] | None = None, extra: Mapping[str, Path] | None = None,
+    ) -> list[ResultPicture]:  # fmt: skip
         if "crash" in config.prompt:
             raise ValueError("no such colour")
         steps = 1000 if "slow" in config.prompt else config.steps or 3
@@ -42,7 +46,10 @@ class CountingStudio:
         file = out / f"{config.prompt.replace(' ', '-')}-{config.seed}.png"
         with atomic_write(file) as stream:
             stream.write(f"{config.prompt} {self.live}".encode())
-        return [ResultPicture(file, config.seed, config.prompt, False, [], [])]
+        picture = ResultPicture(file, config.seed, config.prompt, False, [], [])
+        if on_picture:
+            on_picture(picture)
+        return [picture]
 
     def release(self) -> None:
         self.released += 1

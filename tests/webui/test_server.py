@@ -149,9 +149,9 @@ def test_only_pictures_are_handed_out(served: Served) -> None:
         assert served.ask(f"/gradio_api/file={path}")[0] in (403, 404)
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])
-def test_no_pages_for_programmers(served: Served, path: str) -> None:
-    assert served.ask(path)[0] == 404
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/sdapi", "/sdapi/v1/samplers"])
+def test_nothing_for_programmers_unless_asked_for(served: Served, path: str) -> None:
+    assert served.ask(path)[0] == served.ask(path, b"{}", Content_Type="application/json")[0] == 404
 
 
 def test_a_password_guards_the_page(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-// Runs before Gradio: the chosen language and colours. After it: keys, and the buttons on adapter cards.
+// Runs before Gradio: the chosen language and colours. After it: keys.
 (() => {
     const LANGUAGE = 'atelier_language', THEME = 'atelier_theme';
     const cookie = (name) => (document.cookie.match(new RegExp('(?:^|; )' + name + '=([^;]*)')) || [])[1] || '';
@@ -43,86 +43,19 @@
         },
     };
 
-    const promptBox = () => document.querySelector('#generate-prompt textarea');
-    const write = (box, text, caret) => {
-        Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set.call(box, text);
-        box.dispatchEvent(new Event('input', { bubbles: true }));
-        box.focus();
-        box.setSelectionRange(caret, caret);
-    };
-    const tagOf = (name) => new RegExp('<(?:lora|lyco):' + name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&') + '(?::[^>]*)?>', 'i');
+    // What closes with Esc itself: an open list, a dialog, a picture over the whole page.
+    const OVER = '[role="listbox"], dialog[open], [role="dialog"], .fullscreen';
+    const seen = (selector) => Array.from(document.querySelectorAll(selector)).find((each) => each.getClientRects().length);
 
-    // A card is "in use" when its tag stands in the prompt; then its slider moves the number in the tag.
-    const sync = () => {
-        const text = promptBox()?.value ?? '';
-        for (const card of document.querySelectorAll('.adapter[data-name]')) {
-            const found = text.match(tagOf(card.dataset.name));
-            const button = card.querySelector('.insert');
-            card.classList.toggle('in-use', Boolean(found));
-            button.textContent = found ? button.dataset.remove : button.dataset.add;
-            const number = found && Number((found[0].slice(1, -1).split(':')[2] ?? '1'));
-            if (found && Number.isFinite(number)) {
-                card.querySelector('.strength').value = number;
-                card.querySelector('output').textContent = number.toFixed(2);
-            }
-        }
-    };
-
-    document.addEventListener('click', (event) => {
-        const button = event.target.closest?.('.insert');
-        const box = promptBox();
-        if (!button || !box) return;
-        const card = button.closest('.adapter');
-        const { name, trigger } = card.dataset;
-        const found = box.value.match(tagOf(name));
-        if (found) {
-            const before = box.value.slice(0, found.index).replace(/[ ,]+$/, ' ');
-            write(box, (before + box.value.slice(found.index + found[0].length).replace(/^[ ]+/, '')).trim(), before.length);
-        } else {
-            const strength = Number(card.querySelector('.strength').value);
-            const words = trigger && !box.value.toLowerCase().includes(trigger.toLowerCase()) ? ' ' + trigger : '';
-            const at = document.activeElement === box || box.selectionStart ? box.selectionStart : box.value.length;
-            const space = at && !/\s$/.test(box.value.slice(0, at)) ? ' ' : '';
-            const piece = `${space}<lora:${name}:${strength}>${words}`;
-            write(box, box.value.slice(0, at) + piece + box.value.slice(at), at + piece.length);
-        }
-        sync();
-    });
-
-    document.addEventListener('input', (event) => {
-        const target = event.target;
-        if (target.classList?.contains('strength')) {
-            const card = target.closest('.adapter');
-            const box = promptBox();
-            card.querySelector('output').textContent = Number(target.value).toFixed(2);
-            const found = box?.value.match(tagOf(card.dataset.name));
-            if (found) {
-                const kind = found[0].slice(1, 5);
-                const caret = box.selectionStart;
-                write(box, box.value.replace(found[0], `<${kind}:${card.dataset.name}:${Number(target.value)}>`), caret);
-                target.focus();
-            }
-        } else if (target === promptBox()) {
-            sync();
-        }
-    });
-
-    // Ctrl+Enter or Cmd+Enter makes the picture from anywhere in the Generate tab; Enter that ends an IME composition does not count.
+    // Ctrl+Enter or Cmd+Enter makes the picture from anywhere in the Generate tab and Esc stops it. Keys that an IME takes do not count:
+    // Enter accepts what it composes, Esc throws it away.
     document.addEventListener('keydown', (event) => {
-        if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey) || event.isComposing || event.keyCode === 229 || event.repeat) return;
-        const button = document.querySelector('#generate-start');
-        if (button?.offsetParent) {
-            event.preventDefault();
-            button.click();
-        }
+        if (event.isComposing || event.keyCode === 229 || event.repeat) return;
+        const make = event.key === 'Enter' && (event.ctrlKey || event.metaKey);
+        const stop = event.key === 'Escape' && !document.fullscreenElement && !seen(OVER);
+        const button = make ? seen('#generate-start') : stop ? seen('#generate-stop') : null;
+        if (!button) return;
+        event.preventDefault();
+        button.click();
     }, true);
-
-    // Cards are drawn anew when the library changes, and the prompt may be filled by the server.
-    let pending = false;
-    const later = () => {
-        if (pending) return;
-        pending = true;
-        setTimeout(() => { pending = false; sync(); }, 150);
-    };
-    document.addEventListener('DOMContentLoaded', () => new MutationObserver(later).observe(document.body, { childList: true, subtree: true }));
 })();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.config.choices import SAMPLERS_FOR, ModelChoice
+from engine.config.choices import SAMPLERS_FOR, SCHEDULES_FOR, ModelChoice
 from engine.errors import EngineError
 from engine.library import choose, part_names
 from engine.model_facts import ModelFacts
@@ -30,6 +30,11 @@ def vae_choices(workspace: Workspace) -> list[str]:
 def samplers(facts: ModelFacts | None) -> list[str]:
     """The samplers that can walk what the model predicts; only the model's own while it is unknown."""
     return list(SAMPLERS_FOR[facts.prediction]) if facts else [AUTOMATIC]
+
+
+def schedules(facts: ModelFacts | None) -> list[str]:
+    """The schedules that what the model predicts can be walked by; only the one that suits the sampler while it is unknown."""
+    return list(SCHEDULES_FOR[facts.prediction]) if facts else [AUTOMATIC]
 
 
 def own_settings(facts: ModelFacts | None) -> dict[str, Any]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
+
+from PIL.Image import Image
 
 from engine.datasets.decode import load_picture
 from engine.errors import EngineError
@@ -18,20 +21,31 @@ def folder(workspace: Workspace) -> Path:
     return workspace.cache / "previews"
 
 
-def preview(workspace: Workspace, picture: Path, largest: int = LARGEST) -> Path | None:
-    """A small copy of a picture, made once for each content; None when the picture cannot be read."""
+def preview(
+    workspace: Workspace, picture: Path, largest: int = LARGEST, read: Callable[[Path], Image] = load_picture
+) -> Path | None:
+    """A small copy of a picture, made once for each content; None when the picture cannot be read.
+
+    Args:
+        read: gets the picture out of the file.
+    """
     try:
-        status = picture.stat()
-        identity = f"{picture}\0{status.st_size}\0{status.st_mtime_ns}\0{largest}"
-        copy = folder(workspace) / f"{hashlib.sha256(identity.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.png"
+        copy = copy_of(workspace, picture, largest)
         if not copy.exists():
-            image = load_picture(picture)
+            image = read(picture)
             image.thumbnail((largest, largest))
             with atomic_write(copy) as stream:
                 image.save(stream, format="PNG")
     except (OSError, EngineError):
         return None
     return copy
+
+
+def copy_of(workspace: Workspace, picture: Path, largest: int = LARGEST) -> Path:
+    """Where the small copy of a picture lies, or will lie once it is made. Raises OSError: there is no such picture."""
+    status = picture.stat()
+    identity = f"{picture}\0{status.st_size}\0{status.st_mtime_ns}\0{largest}"
+    return folder(workspace) / f"{hashlib.sha256(identity.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.png"
 
 
 def url(file: Path) -> str:

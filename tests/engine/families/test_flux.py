@@ -13,8 +13,9 @@ from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from engine.config.generate import GenerateConfig
 from engine.families import load_model
 from engine.families.flux import Flux, pack, positions, unpack
-from engine.generation import samplers
+from engine.generation.embeddings import Embeddings
 from engine.generation.pipeline import make_pictures
+from engine.generation.sampling.noise import PictureNoise
 from engine.generation.studio import render
 from engine.tiny import make_tiny
 from engine.workspace import Workspace
@@ -64,6 +65,23 @@ def test_weights_change_the_words_and_not_the_one_vector(both):
     plain, strong = found.values()
     assert torch.equal(plain["pooled"], strong["pooled"])
     assert not torch.equal(plain["text"], strong["text"])
+
+
+def test_no_emphasis_reads_brackets_in_both_encoders(both):
+    model, _ = both
+    text, pooled, _ = encoded(both, ["a (red:1.5) cat"])
+    found = model.conditioning(0, "None").encode(["a (red:1.5) cat"])["a (red:1.5) cat"]
+    assert torch.equal(found["text"], text) and torch.equal(found["pooled"], pooled)
+
+
+def test_embeddings_are_words_and_that_is_told(both):
+    model, _ = both
+    embeddings = Embeddings({}, {}, {"red": {"": torch.ones(1, 8)}})
+    words = model.conditioning(0, embeddings=embeddings)
+    assert torch.equal(
+        words.encode(["a red cat"])["a red cat"]["text"], model.conditioning(0).encode(["a red cat"])["a red cat"]["text"]
+    )
+    assert [problem.code for problem in words.problems] == ["prompt.embedding_no_place"]
 
 
 def test_a_prompt_longer_than_the_model_reads_is_told(both):
@@ -139,7 +157,7 @@ def test_pictures_are_those_of_the_pipeline(both, negative):
     theirs = pipeline(
         [PROMPTS[0]] * 2, negative_prompt=[negative] * 2 if negative else None, true_cfg_scale=2.0 if negative else 1.0,
         num_inference_steps=3, width=64, height=96, guidance_scale=2.5, max_sequence_length=LENGTH[model.facts.variant],
-        latents=pack(samplers.noise((channels, rows, columns), seeds)[0]), output_type="pt",
+        latents=pack(PictureNoise((channels, rows, columns), seeds, "cpu").first()), output_type="pt",
     ).images  # fmt: skip
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,9 +18,11 @@ from engine.families import load_model
 from engine.families.sd3 import StableDiffusion3
 from engine.formats.models import MODELS
 from engine.formats.single_file_writer import write_single_file
+from engine.generation.embeddings import embeddings_for
 from engine.generation.pipeline import make_pictures
-from engine.generation.samplers import noise
+from engine.generation.sampling.noise import PictureNoise
 from engine.tiny import make_tiny
+from engine.workspace import Workspace
 
 PROMPTS = ["a red cat", "a drawing of a green house, a photo"]
 VARIANTS = list(MODELS["sd3"].variants)
@@ -84,6 +87,18 @@ def test_clip_reads_on_where_t5_stops(both):
     assert [problem.code for problem in words.problems] == ["prompt.too_long"]
 
 
+def test_embeddings_are_for_both_clips_and_words_for_t5(both, tmp_path):
+    model, _ = both
+    ids = model.tokenizers["text_encoder"]("red", add_special_tokens=False).input_ids
+    bundled = {name: model.parts[encoder].get_input_embeddings().weight[ids] for encoder, name in model.embedding_parts.items()}
+    embeddings = embeddings_for(model, Workspace(tmp_path), [SimpleNamespace(embeddings={"cat": bundled})])
+    told = model.conditioning(0, embeddings=embeddings).encode(["a cat"])["a cat"]
+    words = model.conditioning(0).encode(["a cat", "a red"])
+    assert torch.equal(told["pooled"], words["a red"]["pooled"])
+    assert torch.equal(told["text"][:, :77], words["a red"]["text"][:, :77])
+    assert torch.equal(told["text"][:, 77:], words["a cat"]["text"][:, 77:])
+
+
 def test_predictions_are_those_of_the_transformer_in_the_pipeline(both):
     model, pipeline = both
     text, pooled = encode(pipeline, PROMPTS)
@@ -99,7 +114,7 @@ def test_a_picture_is_the_one_of_the_pipeline(both):
     config = GenerateConfig(sampler="Euler", steps=4, guidance_scale=4.5, width=64, height=96)
     expected = pipeline(
         PROMPTS[0], negative_prompt="", num_inference_steps=4, guidance_scale=4.5, width=64, height=96,
-        latents=noise(model.latent_shape(64, 96), [5])[0], output_type="pt",
+        latents=PictureNoise(model.latent_shape(64, 96), [5], "cpu").first(), output_type="pt",
     ).images  # fmt: skip
     torch.testing.assert_close(make_pictures(model, PROMPTS[0], "", config, [5]), expected, atol=2e-4, rtol=1e-3)
 

@@ -15,9 +15,9 @@ from engine.formats.adapter_file import read_adapter
 from engine.formats.adapter_writer import write_adapter
 from engine.formats.kohya_tensors import kohya_names
 from engine.formats.names import ModuleRef, NameIndex
-from engine.generation import samplers
 from engine.generation.pipeline import make_pictures
 from engine.generation.qwen_text import MAX_TOKENS
+from engine.generation.sampling.noise import PictureNoise
 from engine.model_facts import ModelFacts
 from engine.tiny.pipeline import tiny_pipeline
 
@@ -56,7 +56,7 @@ def test_pictures_are_those_of_its_own_pipeline(family, pipeline, guidance):
     theirs = pipeline(
         [PROMPT] * 2, negative_prompt=[NEGATIVE] * 2, num_inference_steps=4, width=64, height=96, output_type="pt",
         guidance_scale=guidance - 1,  # it adds guidance to the guided prediction, so that its 0 is our 1
-        latents=samplers.noise(shape, seeds)[0],
+        latents=PictureNoise(shape, seeds, "cpu").first(),
     ).images  # fmt: skip
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 

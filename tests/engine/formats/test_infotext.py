@@ -10,8 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from engine.config.choices import PictureFormat
 from engine.errors import DatasetError
-from engine.formats.infotext import parse_infotext, png_bytes, quote, read_infotext_from_image, unquote, write_infotext
+from engine.formats.infotext import (
+    encode_picture,
+    parse_infotext,
+    png_bytes,
+    quote,
+    read_infotext_from_image,
+    unquote,
+    write_infotext,
+)
 
 EXAMPLE = """a photo of sks dog, (sharp:1.2) <lora:mydog-v2:0.8>
 Negative prompt: blurry
@@ -146,6 +155,28 @@ def test_png_carries_the_text(tmp_path: Path) -> None:
         assert read_infotext_from_image(path) == text.replace("\0", "").replace("\ud800", "?")
         with Image.open(path) as image:
             assert image.getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
+@pytest.mark.parametrize("text", [EXAMPLE, "青い家, “引用”\nSteps: 1, Seed: 2, Eta: 0", 'x <script>"\0\ud800', "🐈" * 300])
+def test_every_format_carries_the_text(tmp_path: Path, format: PictureFormat, text: str) -> None:
+    data, ending = encode_picture(Image.new("RGB", (4, 3), "red"), text, format)
+    path = tmp_path / f"x{ending}"
+    path.write_bytes(data)
+    assert read_infotext_from_image(path) == text.replace("\0", "").replace("\ud800", "?")
+    with Image.open(path) as image:
+        assert image.format == format.upper() and (image.getpixel((0, 0)) == (255, 0, 0) or format != "png")
+
+
+def test_a_comment_in_exif_is_as_others_read_it(tmp_path: Path) -> None:
+    data, _ = encode_picture(Image.new("RGB", (4, 3)), "é猫", "jpeg")
+    assert b"UNICODE\0" + "é猫".encode("utf-16-be") in data
+
+
+def test_a_text_that_no_jpeg_holds_makes_a_png(tmp_path: Path) -> None:
+    data, ending = encode_picture(Image.new("RGB", (4, 3)), "long " * 20_000, "jpeg")
+    assert ending == ".png" and data.startswith(b"\x89PNG")
+    assert encode_picture(Image.new("RGB", (4, 3)), "long " * 20_000, "webp")[1] == ".webp"
 
 
 @pytest.mark.parametrize("ending", ["jpg", "webp"])

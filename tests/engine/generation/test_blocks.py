@@ -2,7 +2,8 @@
 
 import pytest
 
-from engine.generation.blocks import BLOCKS, PRESETS, block_weights, parse_blocks
+from engine.formats.models import MODELS
+from engine.generation.blocks import BLOCKS, LISTS, PRESETS, block_weights, family_weights, parse_blocks, presets_of
 
 
 def test_each_list_names_as_many_blocks_as_it_is_long():
@@ -45,3 +46,27 @@ def test_a_list_is_named_in_order_and_its_own_length_counts():
 def test_what_is_neither_is_refused(text):
     with pytest.raises(ValueError):
         parse_blocks(text)
+
+
+def test_a_family_reads_its_own_lists_only():
+    for family in MODELS:
+        for length in BLOCKS:
+            value = tuple(float(number) for number in range(length))
+            if length in LISTS.get(family, ()):
+                assert family_weights(value, family) == block_weights(value, length)
+            else:
+                with pytest.raises(ValueError, match=f"{length} numbers"):
+                    family_weights(value, family)
+
+
+def test_a_preset_says_something_of_every_block_of_a_family():
+    for family in MODELS:
+        for preset in PRESETS:
+            if preset not in presets_of(family):
+                with pytest.raises(ValueError, match=preset):
+                    family_weights(preset, family)
+                continue
+            weights = family_weights(preset, family)
+            assert weights.keys() == {"", *BLOCKS[LISTS[family][-1]]}
+            assert set(weights.values()) == {"NONE": {0.0}, "ALL": {1.0}}.get(preset, {0.0, 1.0})
+    assert presets_of("flux") == ("NONE", "ALL") and presets_of("sd3") == presets_of("z_image") == ()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from engine.errors import ConfigError
-from engine.generation.conditioning import ClipConditioning, encode_chunks, final_norm, weight_tokens
+from engine.generation.conditioning import ClipConditioning, final_norm, weight_tokens
 from engine.starter.architecture import make_text_encoder, make_tokenizer
 
 
@@ -18,6 +18,10 @@ def parts():
 @pytest.fixture(scope="module")
 def conditioning(parts):
     return ClipConditioning(*parts)
+
+
+def encoded(parts, text, **options):
+    return ClipConditioning(*parts, **options).encode([text])[text]["text"]
 
 
 def test_without_weights_it_is_the_encoder_output_exactly(parts, conditioning):
@@ -60,40 +64,42 @@ def test_each_distinct_text_runs_through_the_encoder_once(parts):
 @pytest.mark.parametrize("layer", [1, 2])
 def test_clip_skip_is_a_hidden_state_from_the_end_under_the_final_norm(parts, conditioning, layer):
     encoder = parts[1]
-    chunks = conditioning.chunk("a red cat")
+    (chunk,) = conditioning.chunk("a red cat")
     with torch.no_grad():
-        states = encoder(torch.tensor([chunks[0].tokens]), output_hidden_states=True).hidden_states
+        states = encoder(torch.tensor([chunk.tokens]), output_hidden_states=True).hidden_states
         expected = encoder.final_layer_norm(states[-layer])
-    assert torch.equal(encode_chunks(chunks, encoder, clip_skip=layer), expected)
+    assert torch.equal(encoded(parts, "a red cat", clip_skip=layer), expected)
     assert final_norm(encoder) is encoder.final_layer_norm
 
 
 @pytest.mark.parametrize("clip_skip", [0, 3])
-def test_clip_skip_out_of_range_is_told(parts, conditioning, clip_skip):
+def test_clip_skip_out_of_range_is_told(parts, clip_skip):
     with pytest.raises(ConfigError, match="from 1 to 2"):
-        encode_chunks(conditioning.chunk("a"), parts[1], clip_skip=clip_skip)
+        encoded(parts, "a", clip_skip=clip_skip)
 
 
-def test_original_emphasis_keeps_the_mean_of_each_chunk(parts, conditioning):
-    chunks = conditioning.chunk("a (red:1.5) cat BREAK [a dog]")
-    plain = encode_chunks(chunks, parts[1], emphasis="ignore")
-    weighted = encode_chunks(chunks, parts[1], emphasis="original")
+def test_original_emphasis_keeps_the_mean_of_each_chunk(parts):
+    text = "a (red:1.5) cat BREAK [a dog]"
+    plain, weighted = (encoded(parts, text, emphasis=emphasis) for emphasis in ("Ignore", "Original"))
     for part in (slice(0, 77), slice(77, 154)):
         assert torch.allclose(weighted[:, part].mean(), plain[:, part].mean(), rtol=1e-4)
         assert not torch.allclose(weighted[:, part], plain[:, part], atol=1e-3)
 
 
 def test_no_norm_multiplies_and_nothing_more(parts, conditioning):
-    chunks = conditioning.chunk("a (red:1.5) cat")
-    plain = encode_chunks(chunks, parts[1], emphasis="ignore")
-    weighted = encode_chunks(chunks, parts[1], emphasis="no norm")
-    assert torch.equal(weighted, plain * torch.tensor(chunks[0].weights)[:, None])
-    scale = (encode_chunks(chunks, parts[1]) / weighted).flatten()
+    text = "a (red:1.5) cat"
+    plain, weighted = (encoded(parts, text, emphasis=emphasis) for emphasis in ("Ignore", "No norm"))
+    assert torch.equal(weighted, plain * torch.tensor(conditioning.chunk(text)[0].weights)[:, None])
+    scale = (encoded(parts, text) / weighted).flatten()
     assert torch.allclose(scale, scale[0].expand_as(scale), rtol=1e-5)
 
 
+def test_ignored_weights_leave_the_words(parts):
+    assert torch.equal(encoded(parts, "a (red:1.5) [cat]", emphasis="Ignore"), encoded(parts, "a red cat"))
+
+
 def test_without_emphasis_brackets_are_text(parts):
-    tokens = ClipConditioning(*parts, emphasis="none").chunk("(red:1.5)")[0]
+    tokens = ClipConditioning(*parts, emphasis="None").chunk("(red:1.5)")[0]
     assert set(tokens.weights) == {1.0}
     assert tokens.used > ClipConditioning(*parts).chunk("(red:1.5)")[0].used
 

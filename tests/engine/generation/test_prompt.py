@@ -156,13 +156,38 @@ def test_comments_end_with_their_line():
 def test_a_weight_beyond_the_limit_is_told():
     assert parse_attention("(a:99999)") == [("a", MAX_WEIGHT)]
     assert [problem.code for problem in find_problems("(a:99999)")] == ["prompt.weight"]
-    assert find_problems("a (b:1.2) <lora:c:0.8> AND d :-0.5") == []
+    assert find_problems("a (b:1.2) [c:d:0.5] [e|f] <lora:g:0.8> AND h :-0.5", "(ugly:1.3), \\(\\[") == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "negative", "expect"),
+    [
+        ("(a:1.2.3) (b:1,2) (c:1e2) (d:1,2)", "", [("prompt.weight_unread", weight) for weight in ("1.2.3", "1,2", "1e2")]),
+        ("(at 16:9) (a:b:c) (a:.) (a: -1 )", "", []),
+        ("((a) b :( c", "", [("prompt.unclosed", "((a) b :( c")]),
+        ("a [b", "c (d", [("prompt.unclosed", "[b"), ("prompt.unclosed", "(d")]),
+        ("(a AND b)", "", [("prompt.unclosed", "(a")]),
+        ("a", "b <lora:c:0.5>", [("prompt.tag_negative", "<lora:c:0.5>")]),
+        ("a # (", "b # [", []),
+    ],
+)
+def test_what_does_not_do_what_it_says_is_told(prompt, negative, expect):
+    told = [
+        (problem.code, next(str(problem.values[key]) for key in ("weight", "text", "tag") if key in problem.values))
+        for problem in find_problems(prompt, negative)
+    ]
+    assert told == expect
 
 
 @given(PROMPTS)
-@settings(max_examples=500, deadline=None)
-def test_no_prompt_raises_and_weights_are_finite(prompt):
+@settings(max_examples=5000, deadline=None)
+def test_no_prompt_raises_text_and_tags_are_lossless_and_weights_finite(prompt):
     text, tags = parse_tags(prompt)
+    rebuilt, copied = [], 0
+    for tag in tags:
+        rebuilt += [text[copied : tag.position], tag.source]
+        copied = tag.position
+    assert "".join(rebuilt) + text[copied:] == prompt
     for part, factor in split_composable(text):
         assert math.isfinite(factor)
         for end, stage in parse_schedule(part, 20):
@@ -175,18 +200,7 @@ def test_no_prompt_raises_and_weights_are_finite(prompt):
                 len(words(piece)) for piece, weight in pieces if (piece, weight) != BREAK
             )
     assert all(math.isfinite(strength) for tag in tags for step in (1, 10, 20) for strength in tag.strengths(step, 20))
-    find_problems(prompt)
-
-
-@given(PROMPTS)
-@settings(max_examples=500, deadline=None)
-def test_text_and_tags_are_lossless(prompt):
-    text, tags = parse_tags(prompt)
-    rebuilt, copied = [], 0
-    for tag in tags:
-        rebuilt += [text[copied : tag.position], tag.source]
-        copied = tag.position
-    assert "".join(rebuilt) + text[copied:] == prompt
+    find_problems(prompt, prompt)
 
 
 @given(st.text(alphabet="ab ,\n", max_size=60), st.integers(1, 30))
@@ -213,6 +227,9 @@ def test_plain_text_passes_unchanged(text, steps):
         pytest.param(parse_tags, "<lora:a:x>" * MANY, id="bad tags"),
         pytest.param(parse_tags, "<lora:a" * MANY, id="tags unclosed"),
         pytest.param(split_composable, "a :1 AND " * MANY, id="and"),
+        pytest.param(find_problems, "(" * MANY + "a" + ")" * MANY, id="problems of nested brackets"),
+        pytest.param(find_problems, "(a:1,2)" * MANY, id="problems of weights"),
+        pytest.param(find_problems, "<lora:a:0.5>" * MANY, id="problems of tags"),
     ],
 )
 def test_ten_thousand_of_anything_answer_within_100_ms(read, prompt):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import Qwen3Config, Qwen3Model
 
+from engine.generation.embeddings import Embeddings
 from engine.generation.qwen_text import MAX_TOKENS, QwenConditioning, chat_tokens, encode_chat, pad_texts
 from engine.tiny.tokenizers import qwen3
 
@@ -62,6 +63,20 @@ def test_brackets_are_taken_out_and_said_to_have_no_effect(conditioning):
     weighted = conditioning.encode(["a (red:1.3) ((cat)) on [a chair]"])["a (red:1.3) ((cat)) on [a chair]"]
     assert torch.equal(weighted["text"], plain["text"])
     assert [problem.code for problem in conditioning.problems] == ["prompt.no_emphasis"]
+
+
+def test_nothing_is_told_where_emphasis_is_not_wanted(tokenizer, encoder):
+    text = "a (red:1.3) cat"
+    ignored, literal = (QwenConditioning(tokenizer, encoder, emphasis) for emphasis in ("Ignore", "None"))
+    assert torch.equal(ignored.encode([text])[text]["text"], ignored.encode(["a red cat"])["a red cat"]["text"])
+    assert torch.equal(literal.encode([text])[text]["text"][0], encode_chat(chat_tokens(text, tokenizer), encoder))
+    assert ignored.problems == literal.problems == []
+
+
+def test_embeddings_are_words_and_that_is_told(tokenizer, encoder):
+    told = QwenConditioning(tokenizer, encoder, embeddings=Embeddings({}, {}, {"red": {"": torch.ones(1, 8)}}))
+    told.encode(["a red cat", "a red dog", "a scared cat"])
+    assert [problem.code for problem in told.problems] == ["prompt.embedding_no_place"]
 
 
 def test_escaped_brackets_are_brackets_and_break_is_a_space(conditioning, tokenizer):

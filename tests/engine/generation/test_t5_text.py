@@ -44,9 +44,9 @@ def test_weights_fall_on_their_words_and_the_mean_stays(text):
 
 
 def test_emphasis_may_be_off(parts):
-    brackets = T5Text(*parts, LENGTH, "none").encode("a (red:1.5) cat")
+    brackets = T5Text(*parts, LENGTH, "None").encode("a (red:1.5) cat")
     assert torch.equal(brackets, as_caption(T5Text(*parts, LENGTH), "a (red:1.5) cat"))
-    ignored = T5Text(*parts, LENGTH, "ignore").encode("a (red:1.5) cat")
+    ignored = T5Text(*parts, LENGTH, "Ignore").encode("a (red:1.5) cat")
     assert torch.equal(ignored, T5Text(*parts, LENGTH).encode("a red cat"))
 
 

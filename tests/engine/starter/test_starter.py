@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 from engine.adapters.merge import Applied, Merger
 from engine.adapters.network import Network
 from engine.config.generate import GenerateConfig
 from engine.formats.adapter_file import read_adapter
 from engine.generation.pipeline import make_pictures
-from engine.generation.samplers import make_scheduler, noise
+from engine.generation.sampling.noise import PictureNoise
 from engine.library import find_model
 from engine.model_facts import STARTER, model_facts
 from engine.starter import WEIGHTS
@@ -97,11 +97,11 @@ def test_the_lora_gives_the_same_picture_in_diffusers(starter, mascot_lora):
     merger.restore()
 
     theirs = StableDiffusionPipeline.from_pretrained(WEIGHTS, dtype=torch.float32, safety_checker=None)
-    theirs.scheduler = make_scheduler("DDIM", starter.scheduler_config)
+    theirs.scheduler = DDIMScheduler.from_config(starter.scheduler_config, clip_sample=False)
     theirs.load_lora_weights(mascot_lora.parent, weight_name=mascot_lora.name)
     theirs.set_progress_bar_config(disable=True)
     words = starter.conditioning(1).encode([request.prompt, ""])
-    latents, _ = noise(starter.latent_shape(64, 64), [7])
+    latents = PictureNoise(starter.latent_shape(64, 64), [7], "cpu").first()
     picture = theirs(
         prompt_embeds=words[request.prompt]["text"], negative_prompt_embeds=words[""]["text"], latents=latents, num_inference_steps=10,
         guidance_scale=3.5, width=64, height=64, output_type="np",
