@@ -160,6 +160,7 @@ class Workspace:
             "models/text_encoders",
             "models/embeddings",
             "models/taggers",
+            "models/vae_approx",
             "datasets",
             "loras",
             "runs",

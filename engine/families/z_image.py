@@ -15,8 +15,8 @@ from torch import Tensor
 from engine.config.choices import Emphasis
 from engine.families.base import Conditions, Family
 from engine.generation.embeddings import Embeddings
-from engine.generation.sampling.flow_levels import even_levels
 from engine.generation.qwen_text import MAX_TOKENS, QwenConditioning, chat_tokens, encode_chat, pad_texts
+from engine.generation.sampling.flow_levels import even_levels
 
 
 class ZImage(Family):

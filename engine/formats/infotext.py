@@ -30,6 +30,8 @@ ENDINGS: dict[PictureFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".we
 QUALITY = 95
 """Of JPEG and WebP, percent."""
 JPEG_EXIF_BYTES = 65_533
+FOREIGN = {"invokeai_metadata": "InvokeAI", "sd-metadata": "InvokeAI", "workflow": "ComfyUI", "prompt": "ComfyUI"}
+"""Key of a text chunk in a PNG -> the program that writes it."""
 EXIF_IFD, USER_COMMENT, UNICODE = 0x8769, 0x9286, b"UNICODE\0"
 
 _KEY_RUN = re.compile(r"[\w \-/]*")
@@ -169,6 +171,17 @@ def read_infotext_from_image(path: Path | str | IO[bytes]) -> str | None:
             "image.unreadable", f"{name} cannot be read as a picture.", "A PNG, JPEG or WebP was expected.", path=path
         ) from error
     return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+
+
+def made_with(path: Path | str) -> str:
+    """The program, other than those that write an infotext, whose settings a picture carries; "" for none that is known."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return next((program for key, program in FOREIGN.items() if key in image.info), "")
+    except Exception:  # Pillow raises many kinds on damaged files
+        return ""
 
 
 def _user_comment(image: Image) -> str | None:

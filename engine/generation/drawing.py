@@ -62,13 +62,14 @@ class Start:
 
     @classmethod
     def of(cls, source: SourcePicture, model: Family) -> Start:
-        """A picture as latents; the VAE must be on the device. A latent changes where any pixel behind it does."""
+        """A picture as latents. A latent changes where any pixel behind it does."""
         picture = source.picture[None] * 2 - 1
-        latents = model.encode_latents(picture)
-        if source.mask is None:
-            return cls(latents)
-        change = F.adaptive_max_pool2d(source.mask.change[None], latents.shape[-2:]).to(latents)
-        return cls(latents, change.bool(), source.mask.content, model.mask_conditions(picture, change[0]))
+        with model.on_device("vae"):
+            latents = model.encode_latents(picture)
+            if source.mask is None:
+                return cls(latents)
+            change = F.adaptive_max_pool2d(source.mask.change[None], latents.shape[-2:]).to(latents)
+            return cls(latents, change.bool(), source.mask.content, model.mask_conditions(picture, change[0]))
 
     def filled(self, noise: Tensor) -> Tensor:
         """The latents (B, C, h, w), the changed part made of what it starts from."""
@@ -82,7 +83,7 @@ class Watching:
     """Who is told of the pictures on their way.
 
     Attributes:
-        preview: how latents are shown; needed with `on_preview`.
+        preview: how latents are shown; None shows none.
         every: steps between two previews.
     """
 
@@ -90,14 +91,13 @@ class Watching:
     on_step: OnStep | None = None
     on_preview: OnPreview | None = None
     preview: Preview | None = None
-    every: int = 0
+    every: int = 1
 
-    def shows(self, walk: Walk, call: int) -> bool:
-        """Whether a preview is due at this call: the first of every so many steps."""
-        if not (self.on_preview and self.preview and self.every):
-            return False
+    def show(self, walk: Walk, call: int, output: Tensor, latents: Tensor) -> None:
+        """Show what a call makes of latents (B, C, h, w), where it is the first of a step whose turn it is."""
         step = walk.step_of(call)
-        return step % self.every == 0 and (call == 0 or walk.step_of(call - 1) != step)
+        if self.on_preview and self.preview and step % self.every == 0 and (call == 0 or walk.step_of(call - 1) != step):
+            self.on_preview(self.preview(walk.picture(output, call, latents)))
 
 
 class Drawing:
@@ -139,14 +139,12 @@ class Drawing:
 
     def _ask(self, walk: Walk, telling: Telling, call: int, latents: Tensor, common: Conditions) -> Tensor:
         """The guided prediction (B, C, h, w) of one call, shown to who watches."""
-        watching = self.watching
-        if watching.on_step:
-            watching.on_step(walk.step_of(call), walk.steps)
+        if self.watching.on_step:
+            self.watching.on_step(walk.step_of(call), walk.steps)
         rows = [self.encoded[text] | common for text in telling.at(call)]
         predictions = predict(self.model, walk.model_input(latents, call), walk.timesteps[call], rows)
         output = telling.guide(predictions)
-        if watching.shows(walk, call):
-            watching.on_preview(watching.preview(walk.picture(output, call, latents)))
+        self.watching.show(walk, call, output, latents)
         return output
 
     def _noise(self, size: Size) -> PictureNoise:

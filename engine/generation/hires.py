@@ -39,8 +39,9 @@ def share_of_steps(walked: int, denoising: float) -> tuple[int, float]:
 
 
 def enlarge(latents: Tensor, size: Size, upscaler: Upscaler, model: Family) -> Tensor:
-    """Latents (B, C, h, w) for pictures of a larger size; upscalers of pixels need the VAE on the device."""
+    """Latents (B, C, h, w) for pictures of a larger size."""
     if upscaler in LATENT:
         return F.interpolate(latents, model.latent_shape(*size)[1:], **LATENT[upscaler])
-    pictures = (resized(model.decode_latents(each[None])[0].cpu(), size, PICTURE[upscaler]) for each in latents)
-    return torch.cat([model.encode_latents(picture[None] * 2 - 1) for picture in pictures])
+    with model.on_device("vae"):
+        pictures = (resized(model.decode_latents(each[None])[0].cpu(), size, PICTURE[upscaler]) for each in latents)
+        return torch.cat([model.encode_latents(picture[None] * 2 - 1) for picture in pictures])

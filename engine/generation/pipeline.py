@@ -116,16 +116,12 @@ def make_pictures(
     if second_size:
         passes.append(_second_pass(model, config, second_size, text, negative, on_problem))
     encoded = _encode(model, config, passes, embeddings, on_problem)
-    with model.on_device("vae"):
-        start = Start.of(source, model) if source else None
-        preview = make_preview(model, taesd) if on_preview and config.preview_every else None
+    preview = make_preview(model, taesd) if on_preview and config.preview_every else None
     watching = Watching(on_progress, on_step, on_preview, preview, config.preview_every)
     drawing = Drawing(model, config, seeds, variation_seeds, encoded, sum(each.calls for each in passes), watching)
-    latents = drawing.draw(passes[0], start)
+    latents = drawing.draw(passes[0], Start.of(source, model) if source else None)
     for second in passes[1:]:
-        with model.on_device("vae"):
-            start = Start(enlarge(latents, second.size, config.hires.upscaler, model))
-        latents = drawing.draw(second, start)
+        latents = drawing.draw(second, Start(enlarge(latents, second.size, config.hires.upscaler, model)))
     with model.on_device("vae"):
         pictures = torch.cat([model.decode_latents(latent[None]).cpu() for latent in latents])
     return source.mask.put_back(pictures) if source and source.mask else pictures

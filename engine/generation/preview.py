@@ -34,7 +34,7 @@ _fitted: WeakKeyDictionary[nn.Module, Tensor] = WeakKeyDictionary()
 
 
 def make_preview(model: Family, taesd: Path | None = None) -> Preview:
-    """How latents of this model are shown; its VAE must be on the device.
+    """How latents of this model are shown.
 
     Args:
         taesd: of `find_taesd`.
@@ -59,7 +59,8 @@ def colour_matrix(model: Family) -> Tensor:
     """The matrix (C + 1, 3) that fits the model's VAE best, on its device; fitted once for each VAE."""
     if model.vae not in _fitted:
         pictures = drawn_fields()
-        latents = torch.cat([model.encode_latents(picture[None] * 2 - 1).cpu() for picture in pictures])
+        with model.on_device("vae"):
+            latents = torch.cat([model.encode_latents(picture[None] * 2 - 1).cpu() for picture in pictures])
         shown = F.adaptive_avg_pool2d(pictures, latents.shape[-2:])
         inputs = F.pad(latents.movedim(1, -1).flatten(0, 2), (0, 1), value=1.0)
         _fitted[model.vae] = torch.linalg.lstsq(inputs.double(), shown.movedim(1, -1).flatten(0, 2).double()).solution.float()

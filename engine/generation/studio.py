@@ -21,14 +21,14 @@ from engine.adapters.merge import Applied, Merger
 from engine.adapters.network import Network
 from engine.config.generate import GenerateConfig
 from engine.device import device_profile, pick_device, pick_dtype
-from engine.errors import PromptError, Skipped
+from engine.errors import ModelError, PromptError, Skipped
 from engine.families import ready_model
 from engine.families.base import Family
 from engine.families.shelf import ModelShelf
 from engine.file_notes import FileNotes
 from engine.fitting import check_config
 from engine.formats.infotext import encode_picture
-from engine.generation.applying import in_place, report, resolve
+from engine.generation.applying import in_place, make_merger, report, resolve
 from engine.generation.embeddings import Embeddings, embeddings_for
 from engine.generation.pipeline import Progress, make_pictures, to_image, with_habits
 from engine.generation.preview import find_taesd
@@ -106,7 +106,7 @@ class Studio:
             self._model = model
             # Into weights of a few bits, or that are read from main memory at every step, nothing can be merged.
             plain = config.quantization == "none" and not config.streamed_blocks
-            self._merger = Merger(model.components) if plain else None
+            self._merger = make_merger(model) if plain else None
             self._networks.clear()
         return render(
             model, self._merger, None, config, self.workspace, self._networks, out, on_progress, on_preview, on_picture, extra
@@ -115,7 +115,10 @@ class Studio:
     def release(self) -> None:
         """Leave the model as it was loaded, for whoever takes it from the shelf next."""
         if self._merger:
-            self._merger.restore()
+            try:
+                self._merger.restore()
+            except ModelError:  # its file has changed: whoever comes next loads it anew
+                self.shelf.clear()
         self._model = self._merger = None
         self._networks.clear()
 

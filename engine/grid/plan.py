@@ -240,7 +240,9 @@ def _for_cell(picture: GenerateConfig, prompt: str, workspace: Workspace) -> Gen
     if problems:
         problems[0].values["field"] = "picture.styles"
         raise problems[0]
-    return picture.model_copy(update={"prompt": strip_comments(prompt), "negative_prompt": negative, "styles": [], "compare": False})
+    return picture.model_copy(
+        update={"prompt": strip_comments(prompt), "negative_prompt": negative, "styles": [], "compare": False}
+    )
 
 
 class _Finish:

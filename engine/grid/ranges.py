@@ -26,13 +26,13 @@ def split_list(text: str, field: str) -> list[str]:
     """The items of a list. Empty ones are left out, except `""`, which is an item of no letters.
 
     Raises:
-        ConfigError: `grid.values` when a quote is not closed, `grid.too_many`.
+        ConfigError: `grid.quotes`, `grid.too_many`.
     """
     items, position = [], 0
     while position < len(text):
         found = _ITEM.match(text, position)
         if not found or (found[1] is None and found[2].lstrip().startswith('"')):
-            raise _bad(field, text[position:].strip(), 'Quotes stand around a whole item and come in pairs: "red, big", blue.')
+            raise _unclosed(field, text[position:].strip())
         if found[1] is not None:
             items.append(found[1].replace('""', '"'))
         elif found[2].strip():
@@ -107,7 +107,19 @@ def _check_count(count: int, field: str) -> None:
 def _bad(
     field: str, value: str, expected: str = "A list such as 0.5, 0.8, 1, or a range such as 0-1 [5] or 1-9 (+2)."
 ) -> ConfigError:
-    value = value if len(value) <= 60 else f"{value[:57]}..."
+    value = _short(value)
     return ConfigError(
-        "grid.values", f"{field}: {value!r} cannot be read.", expected, "Correct it.", field=field, value=value, wanted=expected
-    )
+        "grid.values", f"{field}: {value!r} cannot be read.", expected, "Correct it.", field=field, value=value
+    )  # fmt: skip
+
+
+def _unclosed(field: str, value: str) -> ConfigError:
+    value = _short(value)
+    return ConfigError(
+        "grid.quotes", f"{field}: a quote is not closed: {value}", 'Quotes stand around a whole item: "red, big", blue.',
+        "Add the other one.", field=field, value=value,
+    )  # fmt: skip
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= 60 else f"{value[:57]}..."

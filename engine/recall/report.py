@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 Fate = Literal["taken", "translated", "ignored", "unknown"]
 REASONS = {
     "absent_file": "There is no such file here.",
+    "base": "The base model that is chosen cannot be walked so.",
     "bounds": "This value cannot be used here, and what is set stays.",
     "control": "So many control characters were taken out.",
     "field": "Nothing here has this setting.",

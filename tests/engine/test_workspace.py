@@ -206,7 +206,8 @@ def test_allowed_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_prepare_makes_a_private_root_with_its_rooms(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "data").prepare().prepare()
-    assert {folder.name for folder in workspace.root.iterdir()} == {"models", "datasets", "loras", "runs", "outputs", "wildcards", "config"}
+    rooms = {"models", "datasets", "loras", "runs", "outputs", "wildcards", "config"}
+    assert {folder.name for folder in workspace.root.iterdir()} == rooms
     if os.name == "posix":
         assert stat.S_IMODE(workspace.root.stat().st_mode) == 0o700
 

@@ -64,7 +64,9 @@ def drive(start: Start, latents: Tensor, levels: Sequence[float], draw: Draw, de
             return end.value
 
 
-def moments(start: Start, levels: Sequence[float], denoiser: Denoiser = clean, level_spread: float | None = None) -> tuple[float, float]:
+def moments(
+    start: Start, levels: Sequence[float], denoiser: Denoiser = clean, level_spread: float | None = None
+) -> tuple[float, float]:
     """Mean and spread at the end of a course, exactly: with this denoiser every step is affine in the latents and in each draw.
 
     Args:

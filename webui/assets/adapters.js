@@ -105,7 +105,8 @@
         const lacks = (field, words) => words && !field.value.toLowerCase().includes(words.toLowerCase());
         const value = Number(card.querySelector('.strength').value);
         if (negative && lacks(negative, unwanted)) put(negative, (negative.value.trim() && ', ') + unwanted, negative.value.trimEnd().length, negative.value.length);
-        insert(prompt, `<lora:${name}:${value}>` + (lacks(prompt, trigger) ? ' ' + trigger : ''), false);
+        const more = /^\s*[^\s,)]/.test(prompt.value.slice(cursor(prompt)));
+        insert(prompt, `<lora:${name}:${value}>` + (lacks(prompt, trigger) ? ` ${trigger}${more ? ',' : ''}` : ''), false);
     };
 
     // Takes out the tag with what `add` wrote behind it.
@@ -117,11 +118,14 @@
             put(negative, '', start, at + unwanted.length);
         }
         let end = found.index + found[0].length;
-        if (trigger && prompt.value.slice(end).startsWith(' ' + trigger)) end += trigger.length + 1;
-        const before = prompt.value.slice(0, found.index), rest = prompt.value.slice(end);
-        const start = !rest.trim() ? before.replace(/[\s,]+$/, '').length : before.length;
-        const gap = !before.trim() || /[\s,]$/.test(before) ? rest.length - rest.replace(/^[\s,]+/, '').length : 0;
-        put(prompt, '', start, end + (rest.trim() ? gap : rest.length));
+        if (trigger && prompt.value.slice(end).startsWith(' ' + trigger)) {
+            end += trigger.length + 1;
+            if (prompt.value[end] === ',') end += 1;
+        }
+        const before = prompt.value.slice(0, found.index).trimEnd(), rest = prompt.value.slice(end);
+        const start = rest.trim() ? before.length : before.replace(/[\s,]+$/, '').length;
+        const next = rest.search(/[^\s,]/), stop = next < 0 ? prompt.value.length : /(^|,)$/.test(before) ? end + next : end + rest.search(/\S/);
+        put(prompt, start && next >= 0 && prompt.value[stop] !== ',' ? ' ' : '', start, stop);
     };
 
     const rename = (button) => {

@@ -58,11 +58,11 @@ class AdapterShelf:
         self.timer = gr.Timer(AGAIN_SECONDS, active=False)
         with gr.Row(elem_classes=["shelf-head"]):
             self.search = gr.Textbox(
-                placeholder=label("gen.search"), show_label=False, container=False, elem_id="generate-search", max_lines=1, scale=3,
+                label=label("gen.search"), placeholder=label("gen.search"), show_label=False, container=False, elem_id="generate-search", max_lines=1, scale=3,
                 min_width=140,
             )  # fmt: skip
             self.sort = gr.Dropdown(
-                [(label(f"gen.sort_{sort}"), sort) for sort in SORTS], value=SORTS[0], show_label=False, container=False,
+                [(label(f"gen.sort_{sort}"), sort) for sort in SORTS], value=SORTS[0], label=label("gen.sort"), show_label=False, container=False,
                 elem_id="generate-sort", scale=2, min_width=120, filterable=False,
             )  # fmt: skip
         self.trouble = gr.HTML(elem_id="generate-shelf-trouble", visible=False)

@@ -25,7 +25,7 @@ def early_html(config: GenerateConfig, workspace: Workspace, language: str) -> s
     if "<" not in config.prompt + config.negative_prompt:
         return ""
     try:
-        prompt, negative = apply_styles(config.prompt, config.negative_prompt, config.styles, read_styles(workspace))
+        prompt, negative, _ = apply_styles(config.prompt, config.negative_prompt, config.styles, read_styles(workspace))
     except PromptError:  # told when it is drawn
         prompt, negative = config.prompt, config.negative_prompt
     drawn = config.model_copy(update={"prompt": prompt, "negative_prompt": negative})

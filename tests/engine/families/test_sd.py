@@ -257,7 +257,7 @@ CONFIG = GenerateConfig(steps=3, guidance_scale=4, sampler="DDIM", width=64, hei
 def diffusers_picture(pipe: StableDiffusionPipeline, model, text: torch.Tensor, against: torch.Tensor) -> torch.Tensor:
     """The same picture by diffusers: its loop, our noise and our encodings. (3, H, W) in [0, 1]."""
     latents = torch.randn(model.latent_shape(64, 64), generator=torch.Generator().manual_seed(SEED))[None]
-    pipe.scheduler = DDIMScheduler.from_config(model.scheduler_config, clip_sample=False)
+    pipe.scheduler = DDIMScheduler.from_config(model.scheduler_config, set_alpha_to_one=True)
     pipe.set_progress_bar_config(disable=True)
     made = pipe(
         prompt_embeds=text, negative_prompt_embeds=against, latents=latents, num_inference_steps=CONFIG.steps,

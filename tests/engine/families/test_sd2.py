@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 from engine.config.generate import GenerateConfig
 from engine.families import load_model
@@ -52,6 +52,7 @@ def test_diffusers_reads_the_single_file(folder: Path, single: Path) -> None:
 def test_pictures_are_diffusers_pictures(folder: Path) -> None:
     model = load_model(folder, CPU, torch.float32)
     pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, requires_safety_checker=False)
+    pipe.scheduler = DDIMScheduler.from_config(model.scheduler_config, set_alpha_to_one=True)
     pipe.set_progress_bar_config(disable=True)
     theirs = pipe(
         PROMPT, negative_prompt=AGAINST, num_inference_steps=3, guidance_scale=4.0, width=64, height=96,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableDiffusionXLPipeline
+from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
 
 from engine.adapters.network import Network
 from engine.config.adapter import LoraOptions
@@ -40,6 +40,7 @@ def model(folder: Path):
 
 def pipeline(folder: Path) -> StableDiffusionXLPipeline:
     made = StableDiffusionXLPipeline.from_pretrained(folder)
+    made.scheduler = EulerDiscreteScheduler.from_config(made.scheduler.config, timestep_spacing="linspace")
     made.set_progress_bar_config(disable=True)
     return made
 

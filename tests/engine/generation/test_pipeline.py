@@ -61,7 +61,7 @@ def test_the_loop_is_diffusers_loop(folder: Path, tmp_path: Path, kind: str) -> 
     assert model.prediction == kind
     words = model.conditioning(1).encode(["a red cat", "green"])
     pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, requires_safety_checker=False)
-    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, set_alpha_to_one=True)  # to the very end
     assert pipe.scheduler.config.prediction_type == kind
     pipe.set_progress_bar_config(disable=True)
     latents = torch.randn(1, 4, 8, 16, generator=torch.Generator().manual_seed(3))

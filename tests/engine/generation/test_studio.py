@@ -15,14 +15,13 @@ from PIL import Image
 
 from engine.adapters.network import Network
 from engine.config.adapter import LoraOptions
-from engine.config.choices import SAMPLER_NAMES, ModelChoice
+from engine.config.choices import ModelChoice
 from engine.config.generate import GenerateConfig
-from engine.errors import ConfigError, ModelError
+from engine.errors import ConfigError, Interrupted, ModelError, Skipped
 from engine.families import ready_model
 from engine.formats.adapter_writer import write_adapter
 from engine.formats.hashes import adapter_hash, model_hashes
 from engine.formats.infotext import parse_infotext, read_infotext_from_image
-from engine.generation.samplers import infotext_names, sampler_name
 from engine.generation.studio import Picture, Studio, render
 from engine.workspace import Workspace
 from tests.support.tiny import tiny_sd1, tiny_vae
@@ -195,7 +194,7 @@ def test_files_that_cannot_be_used_are_problems_of_the_picture(studio: Studio) -
     wide = {"lora_unet_mid_block_attentions_0_proj_in.lora_down.weight": torch.ones(2, 1280, 1, 1)}
     wide["lora_unet_mid_block_attentions_0_proj_in.lora_up.weight"] = torch.ones(1280, 2, 1, 1)
     write_adapter(loras / "wide.safetensors", wide, {})
-    codes = {"cut": "file.truncated", "nan": "adapter.not_finite", "flux": "adapter.no_match", "wide": "adapter.wrong_shape"}
+    codes = {"cut": "file.truncated", "nan": "adapter.not_finite", "flux": "adapter.other_base", "wide": "adapter.wrong_shape"}
     (plain,) = make(studio, "a red cat")
     (picture,) = make(studio, "a red cat" + "".join(f"<lora:{name}:1>" for name in codes))
     assert [problem["code"] for problem in picture.problems] == list(codes.values())
@@ -381,3 +380,76 @@ def test_another_vae_is_used_and_named(studio: Studio) -> None:
     said = parse_infotext(changed.infotext)[2]
     assert (said["VAE"], said["VAE hash"]) == (other.name, model_hashes(other).short)
     assert "VAE" not in parse_infotext(plain.infotext)[2]
+
+
+# ---- batches ----
+
+
+def alike(one: Picture, two: Picture) -> bool:
+    """Equal but for rounding: how a matrix product is summed depends on the size of the batch."""
+    return np.abs(pixels(one) - pixels(two)).max() <= 2
+
+
+def test_batches_are_the_pictures_of_their_seeds(studio: Studio) -> None:
+    four = make(studio, "a red cat", batch_size=2, batch_count=2)
+    assert [picture.seed for picture in four] == [7, 8, 9, 10]
+    assert all(alike(picture, make(studio, "a red cat", seed=picture.seed)[0]) for picture in four)
+
+
+def test_a_variation_keeps_the_seed_and_counts_its_own(studio: Studio) -> None:
+    plain, *varied = (make(studio, "a", **options)[0] for options in ({}, *({"variation_seed": n, "variation_strength": 0.5} for n in (3, 4))))
+    both = make(studio, "a", variation_seed=3, variation_strength=0.5, batch_size=2)
+    assert [picture.seed for picture in both] == [7, 7] and all(map(alike, both, varied)) and not same(both[0], plain)
+    assert "Variation seed: 4, Variation seed strength: 0.5" in both[1].infotext
+
+
+def test_each_picture_of_a_batch_has_the_adapters_of_its_own_prompt(studio: Studio) -> None:
+    add_lora(studio, "one", 1), add_lora(studio, "two", 2)
+    pictures = make(studio, "a {<lora:one:1>|<lora:two:0.5>|cat}", wildcards=True, batch_size=4, batch_count=2)
+    prompts = [picture.infotext.splitlines()[0] for picture in pictures]
+    assert len(set(prompts)) > 1
+    for prompt, picture in zip(prompts, pictures, strict=True):
+        assert [each["name"] for each in picture.adapters] == [name for name in ("one", "two") if name in prompt]
+        assert alike(picture, make(studio, prompt, seed=picture.seed)[0])
+
+
+def test_a_style_is_part_of_the_prompt(studio: Studio) -> None:
+    (studio.workspace.root / "styles.csv").write_text('name,prompt,negative_prompt\nsketch,"a sketch of {prompt}",blurry\n')
+    (styled,) = make(studio, "a cat", negative_prompt="bad", styles=["sketch"])
+    assert same(styled, make(studio, "a sketch of a cat", negative_prompt="bad, blurry")[0])
+    (unknown,) = make(studio, "a cat", styles=["sketsh"])
+    assert [problem["code"] for problem in unknown.problems] == ["prompt.style_unknown"] and same(unknown, make(studio, "a cat")[0])
+
+
+def test_a_skipped_batch_is_left_out_and_the_next_is_made(studio: Studio) -> None:
+    def skip_the_second(done: int, total: int) -> None:
+        if 2 < done < 5:
+            raise Skipped("job.skipped", "Not this one.")
+
+    pictures = studio.generate(request("a", batch_count=3), studio.workspace.outputs, skip_the_second)
+    assert [picture.seed for picture in pictures] == [7, 9]
+
+
+def test_what_is_finished_before_an_interruption_was_handed_on(studio: Studio) -> None:
+    def stop(done: int, total: int) -> None:
+        if done > 2:
+            raise Interrupted("job.interrupted", "Enough.")
+
+    kept: list[Picture] = []
+    with pytest.raises(Interrupted):
+        studio.generate(request("a", batch_count=3), studio.workspace.outputs, stop, on_picture=kept.append)
+    assert [picture.seed for picture in kept] == [7] and kept[0].file.is_file()
+
+
+def test_previews_come_on_the_way_and_change_nothing(studio: Studio) -> None:
+    seen: list[Image.Image] = []
+    config = request("a red cat", steps=4, preview_every=2)
+    (watched,) = studio.generate(config, studio.workspace.outputs, on_preview=seen.append)
+    assert seen and all(image.mode == "RGB" for image in seen)
+    assert same(watched, make(studio, "a red cat", steps=4, preview_every=0)[0])
+
+
+@pytest.mark.parametrize("format", ["jpeg", "webp"])
+def test_other_formats_carry_the_recipe_too(studio: Studio, format: str) -> None:
+    (picture,) = make(studio, "a red (cat:1.2), 猫", picture_format=format)
+    assert picture.file.suffix in (".jpg", ".webp") and read_infotext_from_image(picture.file) == picture.infotext

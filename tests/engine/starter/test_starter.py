@@ -97,7 +97,7 @@ def test_the_lora_gives_the_same_picture_in_diffusers(starter, mascot_lora):
     merger.restore()
 
     theirs = StableDiffusionPipeline.from_pretrained(WEIGHTS, dtype=torch.float32, safety_checker=None)
-    theirs.scheduler = DDIMScheduler.from_config(starter.scheduler_config, clip_sample=False)
+    theirs.scheduler = DDIMScheduler.from_config(starter.scheduler_config, set_alpha_to_one=True)
     theirs.load_lora_weights(mascot_lora.parent, weight_name=mascot_lora.name)
     theirs.set_progress_bar_config(disable=True)
     words = starter.conditioning(1).encode([request.prompt, ""])

@@ -83,7 +83,12 @@ def test_timesteps_are_the_models():
 
 def test_a_schedule_may_be_part_of_the_name():
     one, other = walk_of("DPM++ 2M Karras", "epsilon"), walk_of("DPM++ 2M", "epsilon", schedule="Karras")
-    assert one.levels == other.levels == walk_of("DPM++ 2M", "epsilon").levels != walk_of("DPM++ 2M", "epsilon", schedule="Uniform").levels
+    assert (
+        one.levels
+        == other.levels
+        == walk_of("DPM++ 2M", "epsilon").levels
+        != walk_of("DPM++ 2M", "epsilon", schedule="Uniform").levels
+    )
 
 
 def test_levels_of_align_your_steps_are_those_of_the_models_kin():
@@ -123,7 +128,18 @@ def test_from_a_picture_a_little_noise_leaves_it_and_much_does_not(name, predict
 
 
 def test_a_model_that_starts_from_pure_noise():
-    for name in ("Euler a", "DPM++ 2M", "DDIM", "Euler", "UniPC", "DPM++ SDE", "DPM++ 2M SDE", "DPM++ 2S a", "DPM++ 3M SDE", "LCM"):
+    for name in (
+        "Euler a",
+        "DPM++ 2M",
+        "DDIM",
+        "Euler",
+        "UniPC",
+        "DPM++ SDE",
+        "DPM++ 2M SDE",
+        "DPM++ 2S a",
+        "DPM++ 3M SDE",
+        "LCM",
+    ):
         walk = make_walk(name, "Automatic", ZERO_SNR, "v_prediction", 20, "cpu")
         assert walk.levels[0] == pytest.approx(4096, rel=1e-3)
         latents = walk_all(walk, noise_of(1), "v_prediction")
