@@ -88,7 +88,7 @@ def _read_sidecar(places: tuple[Path, ...], stamps: tuple[tuple[int, int], ...])
     )
 
 
-def write_sidecar(file: Path, entries: Mapping[str, Any]) -> None:
+def write_sidecar(file: Path, entries: Mapping[str, Any]) -> Path:
     """Set entries of the `.json` beside an adapter file, by AUTOMATIC1111's names ("activation text") or `OWN`; the others stay.
 
     Raises:
@@ -99,6 +99,7 @@ def write_sidecar(file: Path, entries: Mapping[str, Any]) -> None:
     content = json.dumps({**kept, **entries}, indent=4, ensure_ascii=False)
     with atomic_write(place) as stream:
         stream.write(content.encode("utf-8", "backslashreplace"))  # a half character becomes JSON's own escape of it
+    return place
 
 
 def find_preview(file: Path) -> Path | None:

@@ -16,7 +16,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from engine.adapters.layers import Base, base_tensors, times
+from engine.adapters.layers import Base, base_tensors
 from engine.adapters.network import Components, Network
 
 SPARE = 1.2
@@ -173,10 +173,9 @@ class Merger:
         for key, name, strength in shares:
             adapter = by_key[key].adapters[name]
             with _on(device, adapter):
-                deltas = adapter.deltas(base)  # type: ignore[operator]
-            for tensor, delta in deltas.items():
-                change = times(strength, delta)
-                changes[tensor] = changes[tensor] + change if tensor in changes else change
+                for tensor, delta in adapter.deltas(base).items():  # type: ignore[operator]
+                    change = strength * delta  # never the adapter's own tensor, which leaves the device
+                    changes[tensor] = changes[tensor] + change if tensor in changes else change
         sums = {name: base[name].float() + change for name, change in changes.items()}
         if shares and (keep or place in self._kept):
             self._kept[place] = {**original, **{name: now[name].to("cpu", copy=True) for name in sums if name not in original}}

@@ -87,8 +87,7 @@ def load_source(options: SourceOptions, size: Size) -> SourcePicture | None:
     mask = _white(mask, options.invert_mask)
     box = _surroundings(mask, options.padding, size) if options.only_masked else (0, 0, *size)
     shown = to_tensor(picture.crop(box).resize(size, Image.Resampling.LANCZOS))
-    # resized, it is grey along its edges: any white counts
-    change = to_tensor(mask.crop(box).resize(size, Image.Resampling.BOX)).gt(0).float()
+    change = F.adaptive_max_pool2d(to_tensor(mask.crop(box)), size[::-1])  # smaller, a pixel is white where any behind it is
     soft = to_tensor(mask.filter(ImageFilter.GaussianBlur(options.mask_blur)) if options.mask_blur else mask)
     if options.masked_content == "fill":
         shown = filled(shown, 1 - change)

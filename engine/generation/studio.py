@@ -167,18 +167,18 @@ def plan_shots(config: GenerateConfig, workspace: Workspace) -> tuple[list[Shot]
     Picture i has seed + i; with a variation all have the same seed, and the variation's seed + i (as in AUTOMATIC1111).
     """
     styles = read_styles(workspace) if config.styles else {}
-    prompt, negative, problems = apply_styles(config.prompt, config.negative_prompt, config.styles, styles)
-    prompt, negative = strip_comments(prompt), strip_comments(negative)
+    typed = strip_comments(config.prompt), strip_comments(config.negative_prompt)
+    prompt, negative, problems = apply_styles(*typed, config.styles, styles)
+    prompt, negative = strip_comments(prompt), strip_comments(negative)  # a style may have comments too
     seed, variation = (random.randrange(2**32) if given < 0 else given for given in (config.seed, config.variation_seed))
     varied = config.variation_strength > 0
-    lists = workspace.root / "wildcards"
     shots = []
     for index in range(config.batch_size * config.batch_count):
         its, own = (seed if varied else (seed + index) % 2**32), (variation + index) % 2**32
         texts = prompt, negative
         if config.wildcards:
             chosen = (seed + index) % 2**32
-            texts = expand(prompt, chosen, lists, problems.append), expand(negative, chosen, lists, problems.append)
+            texts = (expand(text, chosen, workspace.wildcards, problems.append) for text in (prompt, negative))
         shots.append(Shot(*texts, its, own))
     return shots, list({str(problem): problem for problem in problems}.values())
 
@@ -214,13 +214,13 @@ class _Scene:
                 on_step=on_step, on_preview=preview, embeddings=embeddings,
                 variation_seeds=[shot.variation_seed for shot in shots], taesd=find_taesd(model.facts.family, self.workspace),
             )  # fmt: skip
-        told = [] if without else self._told(prompt, [*embeddings.problems, *unread], problems)
+        told = [] if without else self._told(shots[0], unread, problems)
         for picture, shot in zip(drawn, shots, strict=True):
             yield self._keep(picture, shot, applied, embeddings, told, without)
 
-    def _told(self, prompt: str, unread: Sequence[PromptError], problems: list[dict]) -> list[dict]:
+    def _told(self, shot: Shot, unread: Sequence[PromptError], problems: list[dict]) -> list[dict]:
         """Everything that was not done as asked."""
-        return [*(each.to_dict() for each in (*self.problems, *find_problems(prompt), *unread)), *problems]
+        return [*(each.to_dict() for each in (*self.problems, *find_problems(shot.prompt, shot.negative), *unread)), *problems]
 
     def _keep(
         self, picture: Tensor, shot: Shot, applied: Sequence[Applied], embeddings: Embeddings, told: list[dict], without: bool

@@ -160,7 +160,7 @@
 
     document.addEventListener('toggle', (event) => {
         const card = event.target.closest?.('.adapter[data-name]');
-        if (card && 'ready' in card.dataset) open.set(card.dataset.name, event.target.open);
+        if (card && event.target.parentElement === card && 'ready' in card.dataset) open.set(card.dataset.name, event.target.open);
     }, true);
 
     document.addEventListener('input', (event) => {

@@ -96,7 +96,7 @@ class _Builder:
             self.tokens = gr.HTML(elem_id="generate-tokens")
             place("negative_prompt", lines=2, placeholder=label("gen.negative_placeholder"))
             self.live = gr.Checkbox(label=label("gen.live"), visible=False, elem_id="generate-live")
-            place("styles")
+            place("styles", visible=False)
             place("compare")
             with gr.Row(elem_classes=["go"]):
                 self.go = gr.Button(label("gen.go"), variant="primary", size="lg", elem_id="generate-start", scale=3)
@@ -198,12 +198,19 @@ class _Builder:
         run, live = self._live(live_run, language)
         lists = {
             "models": [library.STARTER, *library.model_names(self.workspace)], "vaes": vae_choices(self.workspace),
-            "styles": list(read_styles(self.workspace)),
+            "styles": self._styles(),
         }  # fmt: skip
         now = {"cards": html, "live": repr(live)} | {name: repr(choices) for name, choices in lists.items()}
         shown = {"cards": html, "live": live} | {name: gr.update(choices=choices) for name, choices in lists.items()}
+        shown["styles"] = gr.update(choices=lists["styles"], visible=bool(lists["styles"]))
         cards, live, *others = (gr.skip() if seen.get(name) == now[name] else update for name, update in shown.items())
         return [now, cards, live, run, *others]
+
+    def _styles(self) -> list[str]:
+        """Names of the styles; none where the file cannot be read, which a picture with a style will tell."""
+        with contextlib.suppress(EngineError):
+            return list(read_styles(self.workspace))
+        return []
 
     def _live(self, before: str, language: str) -> tuple[str, Any]:
         """(id of the run that has something to try, update of its checkbox)."""

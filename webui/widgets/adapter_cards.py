@@ -133,7 +133,8 @@ def _details(name: str, summary: AdapterSummary, beside: Sidecar, language: str,
 
 def _of_grid(beside: Sidecar, language: str) -> str:
     at = t("text.card.at_epoch", language, epoch=beside.suggested_epoch) if beside.suggested_epoch else ""
-    return t("text.card.of_grid", language, strength=short(beside.suggested_weight), epoch=at, why=beside.why).strip()
+    why = t("text.card.why", language, why=beside.why) if beside.why else ""
+    return t("text.card.of_grid", language, strength=short(beside.suggested_weight), epoch=at, why=why)
 
 
 def _fields(beside: Sidecar, summary: AdapterSummary, language: str) -> str:
@@ -154,7 +155,8 @@ def _fields(beside: Sidecar, summary: AdapterSummary, language: str) -> str:
     buttons = "".join(
         text("button", t(f"text.card.sidecar.{verb}", language), type="button", data_verb=verb) for verb in ("save", "preview")
     )
-    return tag("div", "".join(parts) + tag("div", buttons, class_="verbs"), class_="sidecar")
+    fields = tag("div", "".join(parts) + tag("div", buttons, class_="verbs"), class_="sidecar")
+    return tag("details", text("summary", t("text.card.sidecar.title", language)) + fields)
 
 
 def suggested_words(summary: AdapterSummary) -> list[str]:

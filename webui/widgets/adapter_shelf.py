@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import gradio as gr
 
 from engine.adapter_library import AdapterCard, named_adapters, short_names
-from engine.errors import AdapterError
+from engine.errors import AdapterError, EngineError
 from engine.model_facts import STARTER
 from engine.sidecars import MAX_WEIGHT, read_sidecar, set_preview, write_sidecar
 from engine.workspace import Workspace
@@ -65,7 +65,7 @@ class AdapterShelf:
                 [(label(f"gen.sort_{sort}"), sort) for sort in SORTS], value=SORTS[0], label=label("gen.sort"), show_label=False, container=False,
                 elem_id="generate-sort", scale=2, min_width=120, filterable=False,
             )  # fmt: skip
-        self.trouble = gr.HTML(elem_id="generate-shelf-trouble", visible=False)
+        self.told = gr.HTML(elem_id="generate-shelf-told", visible=False)
         self.view = gr.HTML(elem_id="generate-loras", js_on_load=BUTTONS)
         self.inputs: list[Any] = [model, self.seen, self.search, self.sort, self.portions, self.opened]
         self.outputs: list[Any] = [self.seen, self.view, self.timer]
@@ -77,7 +77,7 @@ class AdapterShelf:
         gr.on([self.search.input, self.sort.input], self._begin, self.inputs, begin, trigger_mode="always_last", **quiet)
         self.timer.tick(self.refresh, self.inputs, self.outputs, **quiet)
         model.change(self.refresh, self.inputs, self.outputs, **quiet)
-        self.view.select(self._press, self.inputs, [self.trouble, self.portions, self.opened, *self.outputs], **quiet)
+        self.view.select(self._press, self.inputs, [self.told, self.portions, self.opened, *self.outputs], **quiet)
 
     def load(self, request: gr.Request) -> list[Any]:
         """The page opens."""
@@ -115,7 +115,9 @@ class AdapterShelf:
         self, request: gr.Request, event: gr.EventData, model: str, seen: str, search: str, sort: str, portions: int, opened: str
     ) -> list[Any]:
         """A button on a card: more cards, or keep something beside the card's file."""
-        said, problems, language = event._data, [], self.context.language(request)
+        said, language = event._data, self.context.language(request)
+        problems: list[EngineError] = []
+        kept: Path | None = None
         name = str(said.get("name", ""))
         if said.get("verb") == "more":
             portions += 1
@@ -123,10 +125,10 @@ class AdapterShelf:
             opened = name
             with reported(problems):
                 self.context.check_owner(request)
-                keep(said, self.workspace)
-        trouble = problem(problems[0], language) if problems else ""
+                kept = keep(said, self.workspace)
+        words = problem(problems[0], language) if problems else _kept(kept, language) if kept else ""
         shown = self.refresh(request, model, seen, search, sort, portions, opened)
-        return [gr.update(value=trouble, visible=bool(trouble)), portions, opened, *shown]
+        return [gr.update(value=words, visible=bool(words)), portions, opened, *shown]
 
 
 def search_cards(cards: Mapping[str, AdapterCard], words: str) -> dict[str, AdapterCard]:
@@ -153,8 +155,11 @@ def sort_cards(cards: Mapping[str, AdapterCard], sort: str, base: str) -> list[s
     return list(cards)
 
 
-def keep(said: Mapping[str, Any], workspace: Workspace) -> None:
+def keep(said: Mapping[str, Any], workspace: Workspace) -> Path | None:
     """Write what a card's fields hold beside its file, or make the picture that is shown its preview.
+
+    Returns:
+        What was written; None where nothing was asked for.
 
     Raises:
         AdapterError: `adapter.gone`, `sidecar.unreadable`, `sidecar.bad_weight`, `sidecar.no_picture`.
@@ -165,10 +170,11 @@ def keep(said: Mapping[str, Any], workspace: Workspace) -> None:
     if card is None:
         raise AdapterError("adapter.gone", f"The file of {name} is not there any more.", todo="Reload the page.", name=name)
     if said.get("verb") == "preview":
-        set_preview(card.path, _finished(str(said.get("picture", "")), workspace))
-    elif said.get("verb") == "save":
+        return set_preview(card.path, _finished(str(said.get("picture", "")), workspace))
+    if said.get("verb") == "save":
         written = {entry: str(said[field]).strip() for field, entry in ENTRIES.items() if field in said}
-        write_sidecar(card.path, written | {"preferred weight": _preferred(str(said.get("weight", "")).strip())})
+        return write_sidecar(card.path, written | {"preferred weight": _preferred(str(said.get("weight", "")).strip())})
+    return None
 
 
 def _preferred(typed: str) -> float:
@@ -198,6 +204,10 @@ def _finished(address: str, workspace: Workspace) -> Path:
     except (OSError, ValueError):
         pass
     raise AdapterError("sidecar.no_picture", "There is no finished picture to take.", todo="Make a picture first, and choose it.")
+
+
+def _kept(file: Path, language: str) -> str:
+    return text("div", t("text.card.kept", language, file=file.name), class_="note note-good", role="status")
 
 
 def _foot(shown: int, found: int, unread: int, language: str) -> str:

@@ -151,8 +151,7 @@ def changes(model: Family, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor - before[name] for name, tensor in weights(model).items() if not torch.equal(tensor, before[name])}
 
 
-@pytest.mark.parametrize("length", [17, 26])
-@pytest.mark.parametrize("block", ["BASE", "IN01", "MID", "OUT11"])
+@pytest.mark.parametrize(("length", "block"), [(17, "BASE"), (17, "IN01"), (26, "MID"), (26, "OUT11")])
 def test_a_block_weight_is_the_strength_of_its_layers(
     model: Family, workspace: Workspace, merger: Merger, length: int, block: str
 ) -> None:
@@ -193,7 +192,7 @@ def test_block_weights_of_another_family_are_told_and_the_tag_is_not_in_force(mo
 # ---- steps ----
 
 
-@pytest.mark.parametrize("options", ["1:start=2:stop=3", "0.5:1@0.0,0@1.0", "0.5@1,1@3,0@4", "1:0.5:stop=0.5"])
+@pytest.mark.parametrize("options", ["1:start=2:stop=3", "0.5@0,1@3,0@4", "1:0.5@0,0@1"])
 def test_a_strength_that_changes_is_that_of_a_run_driven_by_hand(
     model: Family, workspace: Workspace, merger: Merger, options: str
 ) -> None:

@@ -66,7 +66,7 @@ def test_crop_cuts_fill_draws_out_and_stretch_bends(tmp_path: Path) -> None:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.tuples(st.integers(1, 90), st.integers(1, 90)), st.tuples(st.integers(1, 90), st.integers(1, 90)),
     st.sampled_from(["crop", "fill", "stretch"]),
@@ -131,7 +131,7 @@ def test_only_the_surroundings_of_the_mask_are_drawn(tmp_path: Path) -> None:
     assert source.mask.change[0, 24, 32] == 1 and source.mask.change[0, :14].sum() == 0 and source.mask.change.sum() >= 16 * 16
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_the_surroundings_lie_in_the_picture_and_hold_the_mask(tmp_path_factory, data: st.DataObject) -> None:
     width, height = data.draw(st.tuples(st.integers(8, 60), st.integers(8, 60)))
