@@ -42,7 +42,7 @@ def diagnose(
     found = [*_of_negative(config.negative_prompt), *(each for entry in applied for each in _of_report(entry))]
     for tag, card in _known(tags, cards) if tags else ():
         found += _of_strength(tag)
-        if card.summary:
+        if card.summary and (tag.text_encoder or tag.unet):
             found += _of_words(tag.name, card, card.summary, words)
             found += _of_model(tag.name, card.summary, config, facts)
     if tags and words.strip() and words.split() == parse_tags(strip_comments(config.negative_prompt))[0].split():

@@ -21,6 +21,7 @@ LIGHT = [
     "engine.jobs.lock",
     "engine.config.tools",
     "engine.downloads.download",
+    "engine.grid.plan",
     "engine.jobs.store",
     "engine.generation.prompt",
 ]

@@ -6,21 +6,19 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from engine.config.choices import SAMPLER_NAMES, SCHEDULE_NAMES, ModelChoice
 from engine.config.field import fields
 from engine.config.generate import GenerateConfig
-from engine.config.grid import AxisKind, GridConfig
+from engine.config.grid import AxisKind
 from engine.config.load import expectation
-from engine.errors import ConfigError, EngineError, PromptError
-from engine.generation.lookup import find_adapter
+from engine.errors import ConfigError, EngineError
 from engine.grid.ranges import read_numbers, shown, split_list
 from engine.grid.request import Request
-from engine.grid.versions import Run, Version, read_run
-from engine.library import adapter_names, choose
-from engine.workspace import Workspace
+from engine.grid.surroundings import Surroundings
+from engine.grid.versions import Run, Version
+from engine.library import choose
 
 OFF = "off"
 """The value that takes the adapter out of the prompt."""
@@ -33,45 +31,6 @@ class Choice(NamedTuple):
 
     label: str
     change: Callable[[Request], Request]
-
-
-class Surroundings:
-    """What the readers look things up in; each is read once, when it is first needed."""
-
-    def __init__(self, config: GridConfig, workspace: Workspace) -> None:
-        self.config, self.workspace = config, workspace
-        self._adapters: dict[str, str | None] = {}
-
-    @cached_property
-    def run(self) -> Run:
-        """Raises ConfigError: `grid.no_run`; EngineError: see `read_run`."""
-        if not self.config.run.strip():
-            raise ConfigError(
-                "grid.no_run", "run: no run is chosen.", "The run whose saved epochs are compared.", "Choose one.", field="run"
-            )
-        return read_run(self.config.run, self.workspace)
-
-    def adapter(self, name: str) -> str | None:
-        """The path below its LoRA folder of the file that a name means; None if there is no such file, or more than one."""
-        if name not in self._adapters:
-            try:
-                self._adapters[name] = find_adapter(name, self._aliases)
-            except PromptError:
-                self._adapters[name] = None
-        return self._adapters[name]
-
-    def check_adapter(self, name: str, field: str) -> None:
-        """Raises PromptError: `prompt.adapter_unknown`, `prompt.adapter_ambiguous`."""
-        if not self.adapter(name):
-            try:
-                find_adapter(name, self._aliases)
-            except PromptError as error:
-                error.values["field"] = field
-                raise
-
-    @cached_property
-    def _aliases(self) -> dict[str, str | None]:
-        return {path: alias for path, (_, alias) in adapter_names(self.workspace).items()}
 
 
 Read = Callable[[str, str, Surroundings], list[Choice]]

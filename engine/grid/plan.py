@@ -17,9 +17,11 @@ from engine.config.generate import GenerateConfig
 from engine.config.grid import Axis, AxisKind, GridConfig
 from engine.errors import ConfigError
 from engine.generation.prompt import parse_tags, strip_comments
-from engine.grid.axes import AXES, Choice, Surroundings
+from engine.grid.axes import AXES, Choice
+from engine.grid.finish import Finish
 from engine.grid.ranges import read_numbers, shown, split_list
 from engine.grid.request import Request
+from engine.grid.surroundings import Surroundings
 from engine.styles import apply_styles, read_styles
 from engine.workspace import Workspace
 
@@ -131,12 +133,12 @@ def plan_grid(config: GridConfig, workspace: Workspace) -> GridPlan:
         for letter, axis in _axes(config)
     }
     _check_size(config, [len(pictures), *(len(line.labels) for line in lines.values())])
-    cells = _cells(pictures, choices, config, _Finish(config, around))
+    cells = _cells(pictures, choices, config, Finish(config, around))
     return GridPlan(tuple(config.prompts or [config.picture.prompt]), lines, tuple(_in_order(cells)))
 
 
 def _cells(
-    pictures: Sequence[GenerateConfig], choices: Mapping[str, Sequence[Choice]], config: GridConfig, finish: _Finish
+    pictures: Sequence[GenerateConfig], choices: Mapping[str, Sequence[Choice]], config: GridConfig, finish: Finish
 ) -> list[Cell]:
     """Every combination, those alike as one."""
     of_kind = {axis.kind: letter for letter, axis in _axes(config) if axis.kind != "none"}
@@ -243,47 +245,6 @@ def _for_cell(picture: GenerateConfig, prompt: str, workspace: Workspace) -> Gen
     return picture.model_copy(
         update={"prompt": strip_comments(prompt), "negative_prompt": negative, "styles": [], "compare": False}
     )
-
-
-class _Finish:
-    """Knows which adapter the axes mean.
-
-    Raises:
-        ConfigError: `grid.no_adapter`; EngineError: the adapter is unknown.
-    """
-
-    def __init__(self, config: GridConfig, around: Surroundings) -> None:
-        kinds = [axis.kind for _, axis in _axes(config)]
-        self.around = around
-        self.varies = any(AXES[kind].of_adapter for kind in kinds if kind != "none")
-        self.named_by_axis = not {"adapter", "epoch"}.isdisjoint(kinds)
-        self.target = config.adapter.strip() or (around.run.name if "epoch" in kinds else "")
-        if self.target and not self.named_by_axis:
-            around.check_adapter(self.target, "adapter")
-
-    def __call__(self, request: Request) -> tuple[GenerateConfig, dict[str, Path]]:
-        if not self.varies and not request.base:
-            return request.config, {}
-        target = self.target or self._first(request.config.prompt)
-        file = self.around.adapter(target) if target else None
-
-        def means(name: str) -> bool:
-            return name.casefold() == target.casefold() or (file is not None and self.around.adapter(name) == file)
-
-        return request.finish(target, means)
-
-    def _first(self, prompt: str) -> str:
-        """The first adapter in a prompt."""
-        names = [tag.name for tag in parse_tags(prompt)[1] if not tag.problem]
-        if not self.varies or self.named_by_axis:
-            return next(iter(names), "")
-        if not names:
-            raise ConfigError(
-                "grid.no_adapter", "adapter: no LoRA is chosen, and the prompt names none.", "The LoRA whose strength varies.",
-                "Choose one, or write <lora:name:1> into the prompt.", field="adapter",
-            )  # fmt: skip
-        self.around.check_adapter(names[0], "picture.prompt")
-        return names[0]
 
 
 def _in_order(cells: list[Cell]) -> list[Cell]:

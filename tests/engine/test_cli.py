@@ -153,7 +153,8 @@ def test_bad_arguments_end_with_2(call: Callable, tmp_path: Path) -> None:
         ["train"], ["train", tmp_path / "gone.yaml"], ["train", "--resume", "nix"], ["train", PRESET, "--nix"], ["generate"],
         ["generate", "--prompt", "x", "--size", "big"], ["generate", "--prompt", "x", "--steps", "-1"],
         ["generate", "--prompt", "x", "--out", "x.jpg"], ["generate", "--prompt", "x", "--sampler", "Euler z"],
-        ["generate", "--prompt", "x", "--model", "nix.ckpt"], ["grid", "--set", "x.values=much"], ["adapter", "polish", "x"],
+        ["generate", "--prompt", "x", "--model", "nix.ckpt"], ["grid", "--set", "x.kind=steps", "--set", "x.values=much"],
+        ["adapter", "polish", "x"],
         ["train", PRESET, "--lora-dir", tmp_path / "gone"],
     ):  # fmt: skip
         code, _, err = call(*words)

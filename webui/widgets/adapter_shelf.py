@@ -192,14 +192,15 @@ def _preferred(typed: str) -> float:
 
 
 def _finished(address: str, workspace: Workspace) -> Path:
-    """The finished picture at an address of the page. No other file is taken, whatever is asked for.
+    """The finished picture at an address of the page, or the copy of it that Gradio serves. No other file is taken, whatever is asked for.
 
     Raises:
         AdapterError: `sidecar.no_picture`.
     """
     file = Path(unquote(urlsplit(address).path.rpartition("/file=")[2]) or "/")
+    roots = [root.resolve() for root in (workspace.outputs, workspace.cache / "gradio")]
     try:
-        if file.resolve().is_relative_to(workspace.outputs.resolve()) and file.is_file():
+        if file.is_file() and any(file.resolve().is_relative_to(root) for root in roots):
             return file
     except (OSError, ValueError):
         pass

@@ -16,6 +16,8 @@ from webui.i18n import explain, t
 from webui.widgets.chosen_model import chosen_model
 from webui.widgets.html import tag, text
 
+TOLD_ELSEWHERE = "diagnosis.in_negative"
+"""What a finished picture tells as a problem of its own."""
 LOOK_SECONDS = 0.2
 """For reading headers that nobody has read yet."""
 
@@ -44,7 +46,8 @@ def late_html(
         applied: its report of the adapters in force.
     """
     prompt, negative, _ = parse_infotext(infotext)
-    found = _diagnose(config.model_copy(update={"prompt": prompt, "negative_prompt": negative}), workspace, applied)
+    drawn = config.model_copy(update={"prompt": prompt, "negative_prompt": negative})
+    found = [each for each in _diagnose(drawn, workspace, applied) if each.code != TOLD_ELSEWHERE]
     if not found:
         return ""
     title = text("summary", t("text.gen.nothing_happens", language))

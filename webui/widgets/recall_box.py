@@ -36,7 +36,7 @@ class RecallBox:
 
     def __init__(self, context: Context, form: Form[GenerateConfig]) -> None:
         self.context, self.form = context, form
-        self.file = gr.File(label=label("recall.file"), file_types=ENDINGS, type="filepath", height=120, elem_id="recall-file")
+        self.file = gr.File(label=label("recall.file"), file_types=ENDINGS, type="filepath", height=150, elem_id="recall-file")
         self.text = gr.Textbox(
             label=label("recall.text"), placeholder=label("recall.example"), lines=3, max_lines=8, elem_id="recall-text"
         )

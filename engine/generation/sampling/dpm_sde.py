@@ -57,7 +57,10 @@ def dpm_2m_sde(x: Tensor, levels: Sequence[float], draw: Draw) -> Course:
 
 
 def dpm_3m_sde(x: Tensor, levels: Sequence[float], draw: Draw) -> Course:
-    """DPM++ 3M SDE: slope and curvature from two calls before; weights are the phi functions of exponential integrators."""
+    """DPM++ 3M SDE: slope and curvature from two calls before; weights are the phi functions of exponential integrators.
+
+    The curvature counts half of what Taylor's series says, as in the authors' code, whose pictures these are.
+    """
     history: list[tuple[Tensor, float]] = []  # the clean picture and h of earlier steps, the last one first
     for level, following in pairwise(levels):
         x, clean = yield level, x

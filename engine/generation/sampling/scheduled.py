@@ -28,11 +28,14 @@ def scheduled(kind: Any, *, keeps_variance: bool = False, highest: float = float
         options: its settings.
     """
 
+    def norm(level: float) -> float:
+        return (1 + level**2) ** 0.5 if keeps_variance else 1.0
+
     def start(x: Tensor, levels: Sequence[float], draw: Draw) -> Course:
         scheduler = kind(prediction_type="sample", **options)
         scheduler.set_timesteps(len(levels) - 1)
         if scheduler.order == 2:  # it looks at every level twice, but for the first and the last
-            levels = [levels[0], *(level for level in levels[1:-1] for _ in "12"), levels[-1]]
+            levels = [levels[0], *(level for inner in levels[1:-1] for level in (inner, inner)), levels[-1]]
         # The classes would space the levels each in its own way.
         scheduler.sigmas = torch.tensor(levels, dtype=torch.float32).clamp(max=highest)
         scheduler.timesteps = scheduler.sigmas[:-1]
@@ -40,10 +43,7 @@ def scheduled(kind: Any, *, keeps_variance: bool = False, highest: float = float
         scheduler.is_scale_input_called = True
         for level, following in pairwise(levels):
             x, clean = yield level, x
-            x = scheduler.step(clean, level, x / _norm(level), return_dict=False)[0] * _norm(following)
+            x = scheduler.step(clean, level, x / norm(level), return_dict=False)[0] * norm(following)
         return x
-
-    def _norm(level: float) -> float:
-        return (1 + level**2) ** 0.5 if keeps_variance else 1.0
 
     return start

@@ -6,7 +6,6 @@ Noisy latents are picture + level * noise; for flow matching (1 - level) * pictu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ class Walk:
     Args:
         levels: (steps + 1) noise levels, falling to 0.
         prediction: what the model predicts, key of `engine.config.choices.SAMPLERS_FOR`.
+        trained: what turns levels into timesteps; for flows how many there are.
 
     Attributes:
         steps: those walked.
@@ -44,7 +44,7 @@ class Walk:
         self.levels = [*_levels_of_calls(sampler, levels), 0.0]
         seen = np.array(self.levels[:-1])
         told = trained.timesteps(seen) if isinstance(trained, TrainedLevels) else seen * trained
-        self.timesteps = torch.from_numpy(told).to(device, torch.float32)
+        self.timesteps = torch.tensor(told, dtype=torch.float32, device=device)
         self._course: Course | None = None
 
     @property
