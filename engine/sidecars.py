@@ -131,6 +131,23 @@ def set_preview(file: Path, picture: Path) -> Path:
     return place
 
 
+def introduce(file: Path, trigger: str, samples: Path) -> None:
+    """Give an adapter that has just been trained its sidecars: the words that call it, and its last sample as the preview.
+
+    Args:
+        samples: folder of the run's samples, one folder in it for each step.
+
+    Raises:
+        AdapterError: `sidecar.unreadable`.
+        DatasetError: `picture.unreadable`, `picture.too_large`.
+    """
+    if trigger:
+        write_sidecar(file, {"activation text": trigger})
+    folders = sorted(folder for folder in samples.glob("*") if any(folder.glob("*.png")))
+    if folders:
+        set_preview(file, min(folders[-1].glob("*.png")))
+
+
 def _entries(place: Path) -> dict[str, Any]:
     """Raises AdapterError: `sidecar.unreadable`."""
     try:

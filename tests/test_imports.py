@@ -24,6 +24,8 @@ LIGHT = [
     "engine.grid.plan",
     "engine.jobs.store",
     "engine.generation.prompt",
+    "engine.outputs",
+    "engine.recall",
 ]
 
 # Writes that are not `atomic_write`, each with its reason.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from engine.config.generate import GenerateConfig
 from engine.errors import EngineError, Interrupted
 from engine.grid.plan import Cell, GridPlan
 from engine.grid.record import GridRecord, MadeCell, save_record
 from engine.jobs.runners import Studio
 
+AT_ONCE = 8
+"""The most cells of one batch."""
 OnShare = Callable[[float], None]
 """Called with how many pictures are made, counting a picture on its way by its share."""
 
@@ -22,36 +25,60 @@ def make_cells(
 
     Args:
         on_share: may raise Interrupted; what is made of the cell is kept.
-        between: called before each cell.
+        between: called before each request.
 
     Raises:
         EngineError: no picture could be made at all.
     """
     whole = {cell.places for cell in record.cells}
     save_record(record)
-    for cell in plan.cells:
-        if cell.places not in whole:
-            between()
-            _make(cell, studio, record, on_share, on_preview)
+    for cells in together([cell for cell in plan.cells if cell.places not in whole]):
+        between()
+        _make(cells, studio, record, on_share, on_preview)
     errors = [cell.error for cell in record.cells if cell.error]
     if errors and not record.made:
         raise EngineError.from_dict(errors[0])
 
 
-def _make(cell: Cell, studio: Studio, record: GridRecord, on_share: OnShare, on_preview: Callable[[Any], None] | None) -> None:
-    before, error = len(record.made), None
+def together(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Cells that one request can make as a batch: they follow one another and differ in their seeds only, which count up."""
+    groups: list[list[Cell]] = []
+    for cell in cells:
+        group = groups[-1] if groups else []
+        if 0 < len(group) < AT_ONCE and cell.files == group[0].files and cell.config == _with_seed(group[0], len(group)):
+            group.append(cell)
+        else:
+            groups.append([cell])
+    return groups
+
+
+def _with_seed(cell: Cell, more: int) -> GenerateConfig | None:
+    """The request of a cell at a later seed; None where a batch would not give its picture."""
+    config = cell.config
+    if cell.pictures > 1 or config.variation_strength or config.compare:
+        return None
+    return config.model_copy(update={"seed": config.seed + more})
+
+
+def _make(
+    cells: Sequence[Cell], studio: Studio, record: GridRecord, on_share: OnShare, on_preview: Callable[[Any], None] | None
+) -> None:
+    first, before, error = cells[0], len(record.made), None
+    config = first.config if len(cells) == 1 else first.config.model_copy(update={"batch_size": len(cells)})
     pictures: list[Any] = []
 
     def progress(done: int, total: int) -> None:
-        on_share(before + cell.pictures * done / max(total, 1))
+        on_share(before + sum(cell.pictures for cell in cells) * done / max(total, 1))
 
     try:
-        studio.generate(cell.config, record.folder, progress, on_preview, pictures.append, extra=cell.files)
+        studio.generate(config, record.folder, progress, on_preview, pictures.append, extra=first.files)
     except Interrupted:
         raise
     except EngineError as problem:
         error = problem.to_dict()
     finally:
-        if pictures or error:
-            record.cells.append(MadeCell(cell.places, tuple(pictures), error))
-            save_record(record)
+        for number, cell in enumerate(cells):
+            own = pictures if len(cells) == 1 else pictures[number : number + 1]
+            if own or error:
+                record.cells.append(MadeCell(cell.places, tuple(own), error))
+        save_record(record)

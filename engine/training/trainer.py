@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -37,6 +38,7 @@ from engine.generation.studio import OnPicture, OnPreview, Picture, render
 from engine.library import choose
 from engine.model_facts import denoiser_parameters, note_hashes
 from engine.preflight import preflight, start_file
+from engine.sidecars import introduce
 from engine.training.batches import TrainingData
 from engine.training.events import Checkpoint, Done, Event, Phase, Resumed, Sample, Started, Step, Stopped, Warned
 from engine.training.optimization import MIXED, Optimization
@@ -269,6 +271,8 @@ class Trainer:
     def _finish(self) -> str:
         file = self.workspace.loras / f"{self.config.output.name}.safetensors"
         self._write(file)
+        with suppress(EngineError, OSError):  # the adapter itself is there
+            introduce(file, self.config.dataset.trigger, self.folder / "samples")
         return file.name
 
     def _write(self, file: Path) -> None:
@@ -308,18 +312,27 @@ class Trainer:
             yield Phase("sampling", index, len(prompts))
             if self._stop and self.step < self.ahead.plan.steps:
                 return
-            picture = self.generate(self._sample_request(prompt), self.folder / "samples" / f"step{self.step:08d}")[0]
+            picture = self._draw(self._sample_request(prompt), self.folder / "samples" / f"step{self.step:08d}")[0]
             yield Sample(self.step, index, prompt, picture.seed, picture.file.relative_to(self.folder).as_posix())
 
     def generate(
         self, config: GenerateConfig, out: Path, on_progress: Callable[[int, int], None] | None = None,
         on_preview: OnPreview | None = None, on_picture: OnPicture | None = None,
     ) -> list[Picture]:  # fmt: skip
-        """Pictures with the adapter as it is now. Call only between two events of `run`, once training has begun."""
+        """Pictures, with the adapter as it is now where the request names a live run. Call only between two events of `run`, once
+        training has begun."""
+        kept = self.network.strengths
+        if not config.live_run:
+            self.network.strengths = dict.fromkeys(kept, 0.0)
+        try:
+            return self._draw(config, out, on_progress, on_preview, on_picture, live=bool(config.live_run))
+        finally:
+            self.network.strengths = kept
+
+    def _draw(self, config: GenerateConfig, out: Path, *told: Any, live: bool = True) -> list[Picture]:
         self.network.eval()
-        return render(
-            self.model, None, self.network, config, self.workspace, self._networks, out, on_progress, on_preview, on_picture
-        )
+        network = self.network if live else None
+        return render(self.model, None, network, config, self.workspace, self._networks, out, *told)
 
 
 def run(config: TrainConfig, folder: Path, workspace: Workspace) -> Iterator[Event]:

@@ -18,7 +18,9 @@ A1111 = {
     "description": "A girl.", "sd version": "SD1", "activation text": "hana, red eyes", "preferred weight": 0.65,
     "negative text": "blurry", "notes": "メモ",
 }  # fmt: skip
-JSON = st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)
+)
 KEYS = (*A1111, "atelier")
 
 
@@ -38,9 +40,14 @@ def test_what_automatic1111_wrote_is_read(lora: Path) -> None:
 
 def test_what_is_written_is_read_and_the_rest_stays(lora: Path) -> None:
     place = lora.with_suffix(".json")
-    place.write_text('\ufeff{"civitai": {"id": 7}, "half": "\\ud800", "notes": "old", "preferred weight": "0.5"}', encoding="utf-8")
+    place.write_text(
+        '\ufeff{"civitai": {"id": 7}, "half": "\\ud800", "notes": "old", "preferred weight": "0.5"}', encoding="utf-8"
+    )
     assert read_sidecar(lora).weight == 0.5
-    assert write_sidecar(lora, {"notes": "新しい", "atelier": {"suggested weight": 0.8, "suggested epoch": 6, "why": "clear"}}) == place
+    assert (
+        write_sidecar(lora, {"notes": "新しい", "atelier": {"suggested weight": 0.8, "suggested epoch": 6, "why": "clear"}})
+        == place
+    )
     assert json.loads(place.read_text(encoding="utf-8"))["civitai"] == {"id": 7} and "新しい" in place.read_text(encoding="utf-8")
     assert json.loads(place.read_text(encoding="utf-8"))["half"] == "\ud800"
     beside = read_sidecar(lora)

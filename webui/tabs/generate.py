@@ -25,7 +25,9 @@ from webui.i18n import label, t
 from webui.widgets import source_box
 from webui.widgets.adapter_cards import insertable
 from webui.widgets.chosen_model import chosen_model, own_settings, samplers, schedules, vae_choices
+from webui.widgets.history import History
 from webui.widgets.notices import plain_problem, problem
+from webui.widgets.recall_box import RecallBox
 from webui.widgets.result_panel import ResultPanel
 from webui.widgets.token_count import count_html
 
@@ -75,8 +77,15 @@ class _Builder:
                 with gr.Column(elem_classes=["card"]):
                     self.cards = gr.HTML(elem_id="generate-loras")
                 self._settings_card()
-            with gr.Column(scale=6, min_width=320, elem_classes=["side"]), gr.Column(elem_classes=["card", "results"]):
-                self.result.place(self.stop, self.skip)
+            with (
+                gr.Column(scale=6, min_width=320, elem_classes=["side"]),
+                gr.Column(elem_classes=["card", "results"]),
+                gr.Tabs(elem_id="generate-results") as self.results,
+            ):
+                with gr.Tab(label("gen.pictures"), id="pictures"):
+                    self.result.place(self.stop, self.skip)
+                with gr.Tab(label("gen.saved"), id="saved") as self.saved_tab:
+                    self.history = History(self.context)
         self._listen()
         return GenerateTab(
             load=self._load,
@@ -124,6 +133,8 @@ class _Builder:
 
     def _sections(self) -> None:
         """What not every picture needs, one click away."""
+        with gr.Accordion(label("gen.recall"), open=False, elem_id="generate-recall"):
+            self.recall = RecallBox(self.context, self.form)
         section = self.form.place_level
         fields: dict[str, Any] = {"elem_classes": ["fields"]}
         with gr.Accordion(label("gen.source"), open=False, elem_id="generate-source-section") as self.source_section:
@@ -175,11 +186,22 @@ class _Builder:
             self._follow, [form.components["model"], self.followed, schedule, *followers], [self.followed, schedule, *followers],
             queue=False, **quiet,
         ).then(form.seen, form.inputs, form.inputs, queue=False, **quiet)
+        self._remember(quiet)
         self._refresh_outputs = [
             self.cards_seen, self.cards, self.live, self.live_run, form.components["model"], form.components["vae"],
             form.components["styles"],
         ]  # fmt: skip
         self._load_outputs = [*form.fitted, *self._refresh_outputs, *shown]
+
+    def _remember(self, quiet: dict[str, Any]) -> None:
+        """Pictures of before: their settings into the form, themselves as something to start from."""
+        recall, history = self.recall, self.history
+        recall.listen([self.followed, self.editor], self._recalled)
+        at_once: dict[str, Any] = {"queue": False, **quiet}
+        for button in (history.use, history.to_grid):
+            button.click(recall.from_saved, [history.chosen, *recall.inputs], recall.outputs, **at_once)
+        history.to_source.click(self._as_source, history.chosen, self.editor, **at_once)
+        self.saved_tab.select(history.load, history.load_inputs, history.load_outputs, **at_once)
 
     # ---- what happens ----
 
@@ -283,6 +305,18 @@ class _Builder:
     def _skip(self, id: str) -> None:
         with contextlib.suppress(EngineError):
             actions.skip(self.jobs.get(id), self.workspace)
+
+    def _recalled(self, settings: Mapping[str, Any]) -> list[Any]:
+        """What follows from settings that a picture brought: the model's own values, and the picture to start from."""
+        source = settings.get("source", {})
+        own = own_settings(chosen_model(settings["model"], self.workspace)) if "model" in settings else gr.skip()
+        if "picture" not in source:
+            return [own, gr.skip()]
+        return [own, source_box.held(source["picture"]) if source["picture"] else None]
+
+    def _as_source(self, name: str) -> Any:
+        file = self.history.file(name)
+        return source_box.held(file) if file else gr.skip()
 
     def _last_seed(self, id: str) -> Any:
         pictures = self.result.pictures(id)

@@ -19,7 +19,7 @@ from engine.errors import Interrupted
 from engine.families import ready_model
 from engine.formats.adapter_writer import write_adapter
 from engine.formats.hashes import adapter_hash
-from engine.generation.grid import make_cells
+from engine.generation.grid import make_cells, together
 from engine.generation.studio import Studio
 from engine.grid.plan import Place, plan_grid
 from engine.grid.record import GridRecord, begin_record, read_record
@@ -75,7 +75,7 @@ def pixels(picture: ResultPicture) -> np.ndarray:
 def test_a_cell_is_its_picture_alone_and_at_strength_0_the_base(studio: Studio) -> None:
     shares: list[float] = []
     config = GridConfig(
-        picture=request("a red cat <lora:mascot:0.8>"), x=Axis(kind="strength", values="0, 1"), y=Axis(kind="seed", values="7, 8")
+        picture=request("a red cat <lora:mascot:0.8>"), x=Axis(kind="strength", values="0, 1"), y=Axis(kind="seed", values="7, 9")
     )
     record = make(studio, config, "strengths", shares.append)
     assert len(record.made) == 6 and shares[-1] == 6 and shares == sorted(shares)
@@ -116,11 +116,27 @@ def test_stopped_in_the_middle_of_a_cell_those_before_it_stay(studio: Studio) ->
         if done > 2.5:
             raise Interrupted("job.interrupted", "Stop.")
 
-    config = GridConfig(picture=request("a dog"), x=Axis(kind="seed", values="1-4"), base_column=False)
+    config = GridConfig(picture=request("a dog"), x=Axis(kind="seed", values="1, 3, 5, 7"), base_column=False)
     with pytest.raises(Interrupted):
         make(studio, config, "stopped", stop)
     record = read_record(studio.workspace.outputs / "stopped")
-    assert record and [picture.seed for picture in record.made] == [1, 2]
+    assert record and [picture.seed for picture in record.made] == [1, 3]
     first = record.made[0].file.stat().st_mtime_ns
     record = make(studio, config, "stopped")
-    assert [picture.seed for picture in record.made] == [1, 2, 3, 4] and record.made[0].file.stat().st_mtime_ns == first
+    assert [picture.seed for picture in record.made] == [1, 3, 5, 7] and record.made[0].file.stat().st_mtime_ns == first
+
+
+def test_cells_along_seeds_are_made_as_a_batch(studio: Studio) -> None:
+    config = GridConfig(
+        picture=request("a red cat <lora:mascot:1>"), x=Axis(kind="strength", values="0.5, 1"), y=Axis(kind="seed", values="3-5, 9"),
+        base_column=False,
+    )  # fmt: skip
+    groups = [[cell.config.seed for cell in cells] for cells in together(plan_grid(config, studio.workspace).cells)]
+    assert groups == [[3, 4, 5], [9]] * 2
+    record = make(studio, config, "seeds")
+    assert len(record.made) == 8
+    for cell in record.cells:
+        (picture,) = cell.pictures
+        place = cell.places[0]
+        strength, seed = record.lines["x"].labels[place.x], record.lines["y"].labels[place.y]
+        assert (f"<lora:mascot:{strength}>" in picture.infotext, str(picture.seed)) == (True, seed.removeprefix("Seed: "))

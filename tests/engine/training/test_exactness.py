@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from engine.config.generate import GenerateConfig
 from engine.config.train import TrainConfig
 from engine.errors import EngineError
+from engine.generation.studio import Studio
 from engine.training import trainer as trainer_module
 from engine.training.events import Done, Event, Resumed, Sample, Started, Step, Stopped, Warned
 from engine.training.trainer import Trainer
@@ -76,7 +78,7 @@ def test_a_run_in_a_fresh_cache_disturbed_by_pictures_is_the_same(
     """Pictures with the live adapter between the steps, with another LoRA, with random seeds; and nothing cached before."""
     (workspace.root / "cache").rename(workspace.root / "cache-of-before")
     requests = [
-        GenerateConfig(model="tiny", prompt="a cat <lora:straight:0.7>", steps=1, width=64, height=64, compare=True),
+        GenerateConfig(model="tiny", prompt="a cat <lora:straight:0.7>", steps=1, width=64, height=64, compare=True, live_run="x"),
         GenerateConfig(model="tiny", prompt="mofumo", steps=1, width=64, height=64, batch_size=2, sampler="DDIM"),
     ]
     made = []
@@ -93,6 +95,20 @@ def test_a_run_in_a_fresh_cache_disturbed_by_pictures_is_the_same(
         (workspace.root / "cache-of-before").rename(workspace.root / "cache")
     assert [picture.without for picture in made] == [False, True, False, False]
     assert made[0].file.read_bytes() != made[1].file.read_bytes()
+
+
+def test_a_picture_that_does_not_ask_for_the_run_is_made_without_it(workspace: Workspace, folder: Path, config: TrainConfig) -> None:
+    plain = GenerateConfig(model="tiny", prompt="a cat", seed=3, steps=1, width=64, height=64)
+    made = []
+
+    def between(trainer: Trainer, event: Event) -> None:
+        if isinstance(event, Step) and event.step == 3:
+            made.extend(trainer.generate(plain.model_copy(update={"live_run": run}), folder / "tried")[0] for run in ("", "x"))
+
+    train(workspace, folder, config, between)
+    base = Studio(workspace).generate(plain, folder / "tried")[0]
+    seen = [Image.open(picture.file).tobytes() for picture in (base, *made)]
+    assert seen[0] == seen[1] != seen[2]
 
 
 def test_encoded_afresh_without_a_cache_is_the_same(workspace: Workspace, folder: Path) -> None:

@@ -22,6 +22,7 @@ from engine.families.base import Family, Placing
 from engine.families.checkpointing import checkpointing
 from engine.fitting import DeviceError, DeviceProfile, write_profile
 from engine.formats.hashes import model_hashes
+from engine.sidecars import find_preview, read_sidecar
 from engine.training.batches import Batch
 from engine.training.events import Checkpoint, Done, Event, Phase, Sample, Started, Step, Warned
 from engine.training.optimization import Optimization
@@ -59,6 +60,13 @@ def test_events_hold_what_happened(straight: Outcome) -> None:
     assert straight.of(Done) == [straight.events[-1]] and straight.events[-1].file == "straight.safetensors"  # type: ignore[attr-defined]
     for event in straight.events:
         json.dumps(event.to_dict(), allow_nan=False)
+
+
+def test_the_file_is_introduced_to_other_programs(straight: Outcome) -> None:
+    file = straight.trainer.workspace.loras / "straight.safetensors"
+    assert read_sidecar(file).activation == straight.trainer.config.dataset.trigger != ""
+    preview, last = find_preview(file), straight.trainer.folder / straight.of(Sample)[-1].file
+    assert preview and preview.read_bytes() == last.read_bytes()
 
 
 def test_samples_of_a_prompt_start_from_the_same_noise_and_show_the_learning(straight: Outcome) -> None:
