@@ -148,20 +148,36 @@ def test_cards_write_the_tag_and_the_comparison_shows_both(open_page: Callable, 
         pytest.skip("there is no run to try")
     page = open_page("en-US")
     tab(page, "generate")
-    prompt(page).fill("on the beach")
+    until(lambda: loaded(page, "#generate-loras") == 1)  # the last sample of its run
+    prompt(page).fill("on the beach, sunny")
+    page.evaluate("document.querySelector('#generate-prompt textarea').setSelectionRange(12, 12)")
     page.click(".adapter .insert")
-    until(lambda: "<lora:my-mascot:0.8>" in prompt(page).input_value() and "mofumo" in prompt(page).input_value())
+    assert prompt(page).input_value() == "on the beach <lora:my-mascot:0.8> mofumo, sunny"
+    until(lambda: page.locator("[data-dose=one].now").count() == 1)
     page.locator(".adapter .strength").fill("1.2")
     until(lambda: "<lora:my-mascot:1.2>" in prompt(page).input_value())
+    page.locator("#generate-search input").fill("no such thing")
+    until(lambda: page.locator(".adapter").count() == 0)
+    page.locator("#generate-search input").fill("mofu")
+    until(lambda: page.locator(".adapter.in-use").count() == 1)
     page.click("#generate-compare input")
-    composing = "new KeyboardEvent('keydown', {key: 'Enter', ctrlKey: true, isComposing: true, bubbles: true})"
-    page.evaluate(f"document.querySelector('#generate-prompt textarea').dispatchEvent({composing})")
+    composing = "new KeyboardEvent('keydown', {key: '%s', ctrlKey: %s, isComposing: true, bubbles: true})"
+    page.evaluate(f"document.querySelector('#generate-prompt textarea').dispatchEvent({composing % ('Enter', 'true')})")
     page.wait_for_timeout(700)
     assert not page.is_visible("#generate-stop")
     draw(page, lambda: page.click("#generate-start"))
     page.wait_for_selector("#generate-compare-view img")
     page.click(".adapter .insert")
-    until(lambda: "<lora:" not in prompt(page).input_value())
+    until(lambda: prompt(page).input_value() == "on the beach, sunny")
+    page.locator("#generate-steps input").first.fill("150")
+    prompt(page).press("Control+Enter")
+    until(lambda: page.is_visible("#generate-stop"))
+    page.evaluate(f"document.querySelector('#generate-prompt textarea').dispatchEvent({composing % ('Escape', 'false')})")
+    page.wait_for_timeout(300)
+    assert page.is_visible("#generate-stop")
+    page.keyboard.press("Escape")
+    until(lambda: not page.is_visible("#generate-stop"))
+    assert t("text.gen.done", "en").split("{")[0] not in page.inner_text("#generate-status")
 
 
 def test_a_taken_name_is_told_with_a_free_one(open_page: Callable, walked: dict) -> None:

@@ -79,7 +79,7 @@ def test_a_cell_is_its_picture_alone_and_at_strength_0_the_base(studio: Studio) 
     )
     record = make(studio, config, "strengths", shares.append)
     assert len(record.made) == 6 and shares[-1] == 6 and shares == sorted(shares)
-    for y, seed in enumerate((7, 8)):
+    for y, seed in enumerate((7, 9)):
         base, off, full = (pixels(at(record, x, y)) for x in range(3))
         (alone,) = studio.generate(request("a red cat <lora:mascot:1>", seed=seed), studio.workspace.outputs)
         assert np.array_equal(base, off) and np.array_equal(full, pixels(alone)) and not np.array_equal(base, full)

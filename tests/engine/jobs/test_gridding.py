@@ -67,7 +67,9 @@ def worker(desk: Desk) -> Worker:
 
 
 def grid(prompt: str = "a cat", x: str = "1-3", **settings) -> GridConfig:
-    return GridConfig(picture=GenerateConfig(prompt=prompt, seed=1, **settings), x=Axis(kind="seed", values=x))
+    """Cells of their own requests: seeds that count up would be made as a batch, if it were not for the variation."""
+    picture = GenerateConfig(prompt=prompt, seed=1, variation_seed=1, variation_strength=0.1, **settings)
+    return GridConfig(picture=picture, x=Axis(kind="seed", values=x))
 
 
 def work_one(worker: Worker) -> Job:
