@@ -33,14 +33,17 @@ def settled(page: Any, quiet: float = 0.4, seconds: float = 60) -> None:
         if request.method == "POST":
             waiting.add(request)
 
-    page.on("request", begun)
-    page.on("requestfinished", waiting.discard)
-    page.on("requestfailed", waiting.discard)
+    def ended(request: Any) -> None:
+        waiting.discard(request)
+
+    listeners = {"request": begun, "requestfinished": ended, "requestfailed": ended}
+    for name, listener in listeners.items():
+        page.on(name, listener)
     deadline = last + seconds
     while time.monotonic() - last < quiet:
         assert time.monotonic() < deadline, "the page never came to rest"
         page.wait_for_timeout(50)
         if waiting:
             last = time.monotonic()
-    for name, listener in (("request", begun), ("requestfinished", waiting.discard), ("requestfailed", waiting.discard)):
+    for name, listener in listeners.items():
         page.remove_listener(name, listener)

@@ -58,7 +58,7 @@ class AdapterShelf:
         self.timer = gr.Timer(AGAIN_SECONDS, active=False)
         with gr.Row(elem_classes=["shelf-head"]):
             self.search = gr.Textbox(
-                label=label("gen.search"), placeholder=label("gen.search"), show_label=False, container=False, elem_id="generate-search", max_lines=1, scale=3,
+                "", label=label("gen.search"), placeholder=label("gen.search"), show_label=False, container=False, elem_id="generate-search", max_lines=1, scale=3,
                 min_width=140,
             )  # fmt: skip
             self.sort = gr.Dropdown(
