@@ -29,7 +29,7 @@ class Telling:
     """What a walk is told.
 
     Attributes:
-        against: the negative prompt at every call; empty without guidance.
+        against: the negative prompt at every call; empty without guidance, where one text of weight 1 is all there is.
         scale: of the guidance; 1 is none.
     """
 
@@ -52,11 +52,10 @@ class Telling:
 
         Classifier-free guidance (Ho & Salimans 2022), composed (Liu et al. 2022): uncond + sum of w * scale * (cond - uncond).
         """
-        weights = [part.weight for part in self.parts]
         if not self.against:
-            return torch.stack([weight * each for weight, each in zip(weights, predictions, strict=True)]).sum(0)
+            return predictions[0]
         *conditional, base = predictions
-        apart = torch.stack([weight * (each - base) for weight, each in zip(weights, conditional, strict=True)])
+        apart = torch.stack([part.weight * (each - base) for part, each in zip(self.parts, conditional, strict=True)])
         return base + self.scale * apart.sum(0)
 
 

@@ -161,8 +161,9 @@ def _telling(config: GenerateConfig, walk: Walk | None, text: str, negative: str
     if walk is None:
         return Telling([], (), 1.0)
     plan = walk.steps, walk.calls, first_steps
-    against = plan_texts(negative, *plan) if config.guidance_scale != 1 else ()
-    return Telling(plan_parts(text, *plan), against, config.guidance_scale)
+    parts = plan_parts(text, *plan)
+    plain = config.guidance_scale == 1 and [part.weight for part in parts] == [1]
+    return Telling(parts, () if plain else plan_texts(negative, *plan), config.guidance_scale)
 
 
 def _encode(

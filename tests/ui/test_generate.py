@@ -68,7 +68,9 @@ def test_a_picture_dropped_back_in_is_made_again(page: Any, open_page: Callable,
     assert box(other, "negative_prompt").input_value() == "dark, a dog"
     assert box(other, "sampler").input_value() == "DPM++ 2M" and "LoRA Atelier" in other.inner_text("#recall-report")
     settled(other)
-    draw(other, lambda: prompt(other).press("Control+Enter"))
+    count = len(made(server))
+    prompt(other).press("Control+Enter")
+    until(lambda: len(made(server)) > count, SECONDS)
     again = made(server)[-1]
     assert again != first and np.array_equal(pixels(again), pixels(first))
 

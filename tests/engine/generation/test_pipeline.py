@@ -87,6 +87,8 @@ def test_a_composition_of_a_text_with_itself_is_the_text(model: Family) -> None:
     halves = draw(model, "a red cat :0.5 AND a red cat :0.5")
     torch.testing.assert_close(halves, draw(model, "a red cat"), rtol=0, atol=1e-4)
     assert not torch.allclose(draw(model, "a red cat AND a green house"), halves, atol=1e-3)
+    twice = draw(model, "a red cat AND a red cat", guidance_scale=1)
+    torch.testing.assert_close(twice, draw(model, "a red cat", guidance_scale=2), rtol=0, atol=1e-4)
 
 
 def test_a_schedule_that_never_switches_is_the_plain_text(model: Family) -> None:
