@@ -1,4 +1,4 @@
-"""The saved pictures: listed newest first, found by the words of their prompts, put into a trash and back.
+"""The saved pictures: listed newest first, found by the words of their prompts, put into a trash and back, or into a dataset.
 
 Names are paths below the folder of outputs with `/`. Nothing is ever deleted here. Imports no torch; Pillow only to read a text.
 """
@@ -16,7 +16,9 @@ from typing import NamedTuple
 from engine.errors import DatasetError, PathError
 from engine.file_notes import FileNotes
 from engine.formats.infotext import parse_infotext, read_infotext_from_image
-from engine.workspace import Workspace, safe_join, stamp, sync_folder
+from engine.generation.attention import plain_text
+from engine.generation.prompt import parse_tags
+from engine.workspace import Workspace, atomic_write, check_name, safe_join, stamp, sync_folder
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 TRASH = ".trash"
@@ -95,6 +97,30 @@ def restore(workspace: Workspace, trashed: str) -> str:
     target = _free(workspace.outputs.joinpath(*(parts[1:] or parts)))  # the first is the day it was thrown away
     _move(file, target)
     return target.relative_to(workspace.outputs).as_posix()
+
+
+def add_to_dataset(workspace: Workspace, name: str, dataset: str = "generated") -> str:
+    """Copy a picture, with its prompt as its caption, into a dataset to train on; returns the name of its file there.
+
+    Adapter tags and the weights of the prompt are left out of the caption. The same picture is added once.
+
+    Raises:
+        PathError: as `find`; `path.outside`, `path.bad_name`.
+        DatasetError: `image.unreadable`.
+    """
+    file = find(workspace, name)
+    prompt = parse_infotext(read_infotext_from_image(file) or "")[0]
+    folder = safe_join(workspace.root / "datasets", check_name(dataset))
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / file.name
+    content = file.read_bytes()
+    if target.exists() and target.read_bytes() != content:
+        target = _free(target)
+    with atomic_write(target) as stream:
+        stream.write(content)
+    with atomic_write(target.with_suffix(".txt"), "w") as stream:
+        stream.write(" ".join(plain_text(parse_tags(prompt)[0]).split()))
+    return target.name
 
 
 def _scan(folder: Path, below: str = "") -> Iterator[tuple[int, str]]:

@@ -53,6 +53,8 @@ def _connect(page: gr.Blocks, tabs: gr.Tabs, heads: tuple, parts: tuple) -> None
     runs_tab.select(history.refresh, history.refresh_inputs, history.refresh_outputs, **quiet)
     library_tab.select(shelf.refresh, shelf.refresh_inputs, shelf.refresh_outputs, **quiet)
     settings_tab.select(choices.fill, None, choices.fill_outputs, **quiet)
+    saved = pictures.history
+    saved.to_train.click(saved.add_to_dataset, saved.chosen, [saved.notice, train.dataset], **quiet)
     shelf.try_it.click(shelf.try_adapter, shelf.chosen, pictures.try_outputs, **quiet).then(
         lambda: gr.Tabs(selected="generate"), None, tabs, **quiet
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 from engine.errors import PathError
 from engine.grid.plan import GridPlan, Line, Place
+from engine.grid.suggest import GroupScore, Scores
 from engine.jobs.generating import ResultPicture
 from engine.workspace import atomic_write, safe_join
 
@@ -43,6 +44,7 @@ class GridRecord:
         lines: the axes, by letter.
         total: pictures of the whole grid.
         cells: those worked on, in the order they were made.
+        scores: of the pictures; None where they were not asked for, or not yet.
     """
 
     folder: Path
@@ -50,6 +52,7 @@ class GridRecord:
     lines: Mapping[str, Line]
     total: int
     cells: list[MadeCell] = field(default_factory=list)
+    scores: Scores | None = None
 
     @property
     def made(self) -> list[ResultPicture]:
@@ -82,6 +85,7 @@ def save_record(record: GridRecord) -> None:
     data = {
         "version": VERSION, "prompts": record.prompts, "lines": {letter: asdict(line) for letter, line in record.lines.items()},
         "total": record.total, "cells": [_told(cell) for cell in record.cells],
+        "scores": asdict(record.scores) if record.scores else None,
     }  # fmt: skip
     with atomic_write(record.folder / FILE, "w") as stream:
         json.dump(data, stream, ensure_ascii=False)
@@ -100,7 +104,7 @@ def read_record(folder: Path) -> GridRecord | None:
         data = json.loads((folder / FILE).read_bytes())
         lines = {letter: Line(**{**line, "labels": tuple(line["labels"])}) for letter, line in data["lines"].items()}
         cells = [_cell(told, folder) for told in data["cells"]]
-        return GridRecord(folder, tuple(data["prompts"]), lines, data["total"], cells)
+        return GridRecord(folder, tuple(data["prompts"]), lines, data["total"], cells, _scores(data.get("scores")))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, PathError):
         return None
 
@@ -109,3 +113,7 @@ def _cell(told: dict[str, Any], folder: Path) -> MadeCell:
     pictures = [ResultPicture(**{**each, "file": safe_join(folder, each["file"])}) for each in told["pictures"]]
     there = tuple(picture for picture in pictures if picture.file.is_file())
     return MadeCell(tuple(Place(*place) for place in told["places"]), there, told["error"])
+
+
+def _scores(told: dict[str, Any] | None) -> Scores | None:
+    return Scores(tuple(GroupScore(**group) for group in told["groups"]), told["training"], told["error"]) if told else None

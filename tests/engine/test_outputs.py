@@ -11,7 +11,7 @@ from PIL import Image
 
 from engine.errors import PathError
 from engine.formats.infotext import encode_picture
-from engine.outputs import TRASH, Page, find, infotext, pictures, restore, trash
+from engine.outputs import TRASH, Page, add_to_dataset, find, infotext, pictures, restore, trash
 from engine.workspace import Workspace
 
 PIXEL = Image.new("RGB", (2, 2))
@@ -104,3 +104,16 @@ def test_no_name_leads_elsewhere(workspace: Workspace, tmp_path: Path, name: str
             ask(workspace, name)
         assert refused.value.code in ("path.outside", "output.missing")
     assert outside.exists() and pictures(workspace).names == []
+
+
+def test_a_picture_becomes_a_training_picture_with_its_prompt(workspace: Workspace) -> None:
+    name = "2026-11-24/1.png"
+    save(workspace, name, "a (red:1.2) cat <lora:mine:0.8>, sitting\nSteps: 20, Sampler: Euler, Seed: 1", 1)
+    added = [add_to_dataset(workspace, name) for _ in range(2)]
+    folder = workspace.root / "datasets" / "generated"
+    assert added[0] == added[1] and (folder / added[0]).read_bytes() == (workspace.outputs / name).read_bytes()
+    assert (folder / added[0]).with_suffix(".txt").read_text() == "a red cat , sitting"
+    with pytest.raises(PathError):
+        add_to_dataset(workspace, "../jobs.sqlite3")
+    with pytest.raises(PathError):
+        add_to_dataset(workspace, name, "../elsewhere")

@@ -47,6 +47,7 @@ class GenerateTab:
     refresh: Any
     refresh_inputs: list[Any]
     refresh_outputs: list[Any]
+    history: History
     try_run: Any
     try_outputs: list[Any]
 
@@ -93,6 +94,7 @@ class _Builder:
             refresh=self._refresh,
             refresh_inputs=[self.cards_seen, self.form.components["model"], self.live_run],
             refresh_outputs=self._refresh_outputs,
+            history=self.history,
             try_run=self._try_run,
             try_outputs=[self.form.components["prompt"], self.form.components["model"], self.live, self.live_run],
         )

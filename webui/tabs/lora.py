@@ -45,6 +45,7 @@ class LoraTab:
     load: Any
     load_inputs: list[Any]
     load_outputs: list[Any]
+    dataset: Any
 
 
 def build(context: Context, reader: RunReader) -> LoraTab:
@@ -76,7 +77,13 @@ class _Builder:
                 self.trouble = gr.HTML(elem_id="train-trouble", visible=False)
                 self.start = gr.Button(label("form.start"), variant="primary", size="lg", elem_id="train-start")
         self._listen()
-        return LoraTab(self.panel, self._load, [self.form.components["adapter.kind"], self.marked], self._load_outputs)
+        return LoraTab(
+            self.panel,
+            self._load,
+            [self.form.components["adapter.kind"], self.marked],
+            self._load_outputs,
+            self.form.components["dataset.folder"],
+        )
 
     def _practice_card(self) -> None:
         with gr.Column(visible=False, elem_id="practice-card", elem_classes=["card", "welcome"]) as self.card:

@@ -30,6 +30,8 @@ element.addEventListener('click', (event) => {
     if (button) trigger('select', { name: button.dataset.name });
 });
 """
+DATASET = "generated"
+"""The dataset that pictures are sent to for training."""
 
 
 class History:
@@ -38,7 +40,7 @@ class History:
     Attributes:
         chosen: state with the name of the picture that is chosen, "" for none.
         load, load_inputs, load_outputs: show what there is now.
-        use, to_source, to_grid: buttons beside the chosen picture, for the page to connect.
+        use, to_source, to_grid, to_train: buttons beside the chosen picture, for the page to connect.
     """
 
     def __init__(self, context: Context) -> None:
@@ -60,6 +62,7 @@ class History:
                     self.use = gr.Button(label("history.use"), variant="primary", size="md", elem_id="history-use")
                     self.to_source = gr.Button(label("history.to_source"), size="md", elem_id="history-to-source")
                     self.to_grid = gr.Button(label("history.to_grid"), size="md", elem_id="history-to-grid")
+                    self.to_train = gr.Button(label("history.to_train"), size="md", elem_id="history-to-train")
                     self.delete = gr.Button(label("history.delete"), size="md", elem_id="history-delete")
                 self.parameters = gr.Textbox(
                     label=label("gen.parameters"), lines=4, max_lines=12, interactive=False, buttons=["copy"],
@@ -95,6 +98,18 @@ class History:
             page = outputs.pictures(self.workspace, words or "", start, COUNT)
         html = self._grid(page, start, bool((words or "").strip()), self.context.language(request))
         return [start, html, gr.update(interactive=start > 0), gr.update(interactive=start + COUNT < page.total)]
+
+    def add_to_dataset(self, request: gr.Request, name: str) -> list[Any]:
+        """Copy a picture into the dataset of generated ones: updates of the notice and of the field that names a dataset."""
+        problems: list[EngineError] = []
+        with reported(problems):
+            self.context.check_owner(request)
+            outputs.add_to_dataset(self.workspace, name, DATASET)
+        language = self.context.language(request)
+        if problems:
+            return [gr.update(value=problem(problems[0], language), visible=True), gr.skip()]
+        told = text("p", t("text.history.added", language, dataset=DATASET), class_="hint", role="status")
+        return [gr.update(value=told, visible=True), DATASET]
 
     def _search(self, request: gr.Request, words: str) -> list[Any]:
         return self.load(request, words, 0)
