@@ -46,10 +46,14 @@ def _connect(page: gr.Blocks, tabs: gr.Tabs, heads: tuple, parts: tuple) -> None
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
     page.load(train.load, train.load_inputs, train.load_outputs, **quiet)
     page.load(pictures.load, None, pictures.load_outputs, **quiet)
+    page.load(pictures.shelf.load, None, pictures.shelf.outputs, **quiet)
     lora_tab.select(train.load, train.load_inputs, train.load_outputs, **quiet)
-    refresh = (pictures.refresh, pictures.refresh_inputs, pictures.refresh_outputs)
-    generate_tab.select(*refresh, **quiet)
-    train.panel.ticked.then(*refresh, **quiet)  # after it, so that the look that sees the end also finds the new file
+    for refresh in (
+        (pictures.refresh, pictures.refresh_inputs, pictures.refresh_outputs),
+        (pictures.shelf.refresh, pictures.shelf.inputs, pictures.shelf.outputs),
+    ):
+        generate_tab.select(*refresh, **quiet)
+        train.panel.ticked.then(*refresh, **quiet)  # after it, so that the look that sees the end also finds the new file
     runs_tab.select(history.refresh, history.refresh_inputs, history.refresh_outputs, **quiet)
     library_tab.select(shelf.refresh, shelf.refresh_inputs, shelf.refresh_outputs, **quiet)
     settings_tab.select(choices.fill, None, choices.fill_outputs, **quiet)

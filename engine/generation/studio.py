@@ -93,6 +93,23 @@ class Studio:
         Raises:
             EngineError: the request cannot be carried out at all.
         """
+        model = self._take(config)
+        return render(
+            model, self._merger, None, config, self.workspace, self._networks, out, on_progress, on_preview, on_picture, extra
+        )
+
+    def bare(self, config: GenerateConfig) -> Family:
+        """The model of a request, without any adapter. Good until the next request.
+
+        Raises:
+            EngineError: it cannot be loaded, or its file has changed.
+        """
+        model = self._take(config)
+        if self._merger:
+            self._merger.restore()
+        return model
+
+    def _take(self, config: GenerateConfig) -> Family:
         device = pick_device()
         check_config(device_profile(device), config)
         facts = ready_model(config.choice, self.workspace)
@@ -108,9 +125,7 @@ class Studio:
             plain = config.quantization == "none" and not config.streamed_blocks
             self._merger = make_merger(model) if plain else None
             self._networks.clear()
-        return render(
-            model, self._merger, None, config, self.workspace, self._networks, out, on_progress, on_preview, on_picture, extra
-        )
+        return model
 
     def release(self) -> None:
         """Leave the model as it was loaded, for whoever takes it from the shelf next."""

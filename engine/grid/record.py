@@ -116,4 +116,4 @@ def _cell(told: dict[str, Any], folder: Path) -> MadeCell:
 
 
 def _scores(told: dict[str, Any] | None) -> Scores | None:
-    return Scores(tuple(GroupScore(**group) for group in told["groups"]), told["training"], told["error"]) if told else None
+    return Scores(**{**told, "groups": tuple(GroupScore(**group) for group in told["groups"])}) if told else None

@@ -41,11 +41,13 @@ class Scores:
     """What is known of a grid's pictures.
 
     Attributes:
+        method: how they were compared, in words.
         training: how many training pictures they were compared with.
         error: `EngineError.to_dict` of why they could not be compared.
     """
 
     groups: tuple[GroupScore, ...] = ()
+    method: str = ""
     training: int = 0
     error: dict | None = None
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from engine.config.grid import GridConfig
 from engine.config.load import validate
 from engine.generation.grid import make_cells
+from engine.grid.outcome import note_suggestion
 from engine.grid.plan import plan_grid
-from engine.grid.record import GridRecord, begin_record
-from engine.jobs.desk import Desk, see_through
+from engine.grid.record import GridRecord, begin_record, save_record
+from engine.grid.suggest import Scores
+from engine.grid.versions import read_run
+from engine.jobs.desk import Desk, as_engine_error, see_through, trace
 from engine.jobs.generating import PictureWatch, record
 from engine.jobs.job import Job
 from engine.jobs.runners import Studio
@@ -27,12 +32,15 @@ def make_grid(desk: Desk, job: Job, studio: Studio, serve: Callable[[], None]) -
     made: list[GridRecord] = []
 
     def work() -> dict:
-        plan = plan_grid(validate(GridConfig, job.config), desk.workspace)
+        config = validate(GridConfig, job.config)
+        plan = plan_grid(config, desk.workspace)
         grid = begin_record(plan, grid_folder(job, desk.workspace))
         made.append(grid)
         watch = GridWatch(desk, job, grid)
         try:
             make_cells(plan, studio, grid, watch.share, lambda: watch.pause(serve), watch.preview)
+            if config.score and config.run:
+                _score(grid, config, studio, watch)
         finally:
             watch.end()
             if not desk.mailbox.stopping:  # it goes on later
@@ -59,6 +67,23 @@ def result_of(grid: GridRecord, workspace: Workspace) -> dict:
     }
 
 
+def _score(grid: GridRecord, config: GridConfig, studio: Studio, watch: GridWatch) -> None:
+    """Score the pictures and keep what follows from it. A grid without scores is a grid too: why there are none is kept with it."""
+    from engine.generation.scoring import score_pictures
+
+    workspace = watch.desk.workspace
+    try:
+        grid.scores = score_pictures(grid, config, studio, workspace, watch.look)
+        save_record(grid)
+        note_suggestion(grid.scores.groups, read_run(config.run, workspace))
+    except Interrupted:
+        raise
+    except Exception as error:
+        print(f"{watch.job.id} is not scored: {trace(error) or error}", file=sys.stderr, flush=True)
+        grid.scores = replace(grid.scores or Scores(), error=as_engine_error(error).to_dict())
+        save_record(grid)
+
+
 def _draw(grid: GridRecord) -> None:
     from engine.grid.sheet import draw_sheet
 
@@ -79,6 +104,12 @@ class GridWatch(PictureWatch):
             "phase": "grid", "done": int(done), "total": self.grid.total,
             "seconds_left": spent / new * (self.grid.total - done) if new > 0 else None,
             "folder": self.grid.folder.relative_to(self.desk.workspace.root).as_posix(),
+        })  # fmt: skip
+
+    def look(self, done: int, total: int) -> None:
+        """Pictures looked at to score them. Raises as `share` does."""
+        self.tell({
+            "phase": "scoring", "done": done, "total": total, "folder": self.grid.folder.relative_to(self.desk.workspace.root).as_posix(),
         })  # fmt: skip
 
     def pause(self, work: Callable[[], None]) -> None:

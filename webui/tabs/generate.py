@@ -17,14 +17,17 @@ from engine.config.field import TRAITS
 from engine.config.generate import GenerateConfig
 from engine.errors import EngineError
 from engine.jobs import actions
+from engine.jobs.job import Job
 from engine.jobs.store import JobStore
 from engine.styles import read_styles
 from webui.context import Context, reported
 from webui.forms import PRESS, Form
-from webui.i18n import label, t
+from webui.i18n import label
 from webui.widgets import source_box
-from webui.widgets.adapter_cards import insertable
+from webui.widgets.adapter_cards import live_card
+from webui.widgets.adapter_shelf import AdapterShelf
 from webui.widgets.chosen_model import chosen_model, own_settings, samplers, schedules, vae_choices
+from webui.widgets.diagnosis_view import early_html
 from webui.widgets.history import History
 from webui.widgets.notices import plain_problem, problem
 from webui.widgets.recall_box import RecallBox
@@ -35,6 +38,8 @@ TERSE = (
     "model", "prompt", "negative_prompt", "sampler", "schedule", "steps", "guidance_scale", "distilled_guidance", "batch_size", "batch_count",
 )  # fmt: skip
 """Fields that everybody knows; their help would only be noise."""
+READ = ("prompt", "negative_prompt", "model")
+"""What is looked at while it is typed."""
 SET_BY_PAGE = ("live_run", "source.picture", "source.mask")
 
 
@@ -47,6 +52,7 @@ class GenerateTab:
     refresh: Any
     refresh_inputs: list[Any]
     refresh_outputs: list[Any]
+    shelf: AdapterShelf
     history: History
     try_run: Any
     try_outputs: list[Any]
@@ -76,7 +82,8 @@ class _Builder:
             with gr.Column(scale=6, min_width=320):
                 self._prompt_card()
                 with gr.Column(elem_classes=["card"]):
-                    self.cards = gr.HTML(elem_id="generate-loras")
+                    self.live_view = gr.HTML(elem_id="generate-live-run")
+                    self.shelf = AdapterShelf(self.context, self.form.components["model"])
                 self._settings_card()
             with (
                 gr.Column(scale=6, min_width=320, elem_classes=["side"]),
@@ -92,8 +99,9 @@ class _Builder:
             load=self._load,
             load_outputs=self._load_outputs,
             refresh=self._refresh,
-            refresh_inputs=[self.cards_seen, self.form.components["model"], self.live_run],
+            refresh_inputs=[self.cards_seen, self.live_run, self.live],
             refresh_outputs=self._refresh_outputs,
+            shelf=self.shelf,
             history=self.history,
             try_run=self._try_run,
             try_outputs=[self.form.components["prompt"], self.form.components["model"], self.live, self.live_run],
@@ -105,8 +113,9 @@ class _Builder:
             place("model")
             place("prompt", lines=4, placeholder=label("gen.placeholder"), elem_classes=["prompt"])
             self.tokens = gr.HTML(elem_id="generate-tokens")
+            self.early = gr.HTML(elem_id="generate-early")
             place("negative_prompt", lines=2, placeholder=label("gen.negative_placeholder"))
-            self.live = gr.Checkbox(label=label("gen.live"), visible=False, elem_id="generate-live")
+            self.live = gr.Checkbox(label=label("gen.live"), visible="hidden", elem_id="generate-live")  # its card has the button
             place("styles", visible=False)
             place("compare")
             with gr.Row(elem_classes=["go"]):
@@ -179,8 +188,8 @@ class _Builder:
         self.dice.click(None, None, form.components["seed"], js="() => -1", **quiet)
         self.reuse.click(self._last_seed, [result.job], form.components["seed"], queue=False, **quiet)
         gr.on(
-            [form.components["prompt"].change, form.components["model"].change], self._count,
-            [form.components["prompt"], form.components["model"]], self.tokens, queue=False, trigger_mode="always_last", **quiet,
+            [form.components[key].change for key in READ], self._read, [form.components[key] for key in READ],
+            [self.tokens, self.early], queue=False, trigger_mode="always_last", **quiet,
         )  # fmt: skip
         followers = [form.components[key] for key in self.own]
         schedule = form.components["schedule"]
@@ -190,7 +199,7 @@ class _Builder:
         ).then(form.seen, form.inputs, form.inputs, queue=False, **quiet)
         self._remember(quiet)
         self._refresh_outputs = [
-            self.cards_seen, self.cards, self.live, self.live_run, form.components["model"], form.components["vae"],
+            self.cards_seen, self.live_view, self.live, self.live_run, form.components["model"], form.components["vae"],
             form.components["styles"],
         ]  # fmt: skip
         self._load_outputs = [*form.fitted, *self._refresh_outputs, *shown]
@@ -210,45 +219,33 @@ class _Builder:
     def _load(self, request: gr.Request) -> list[Any]:
         """The page opens: models, adapters, and the last pictures."""
         language = self.context.language(request)
-        return [*self.form.fit(language), *self._refresh(request, {}, "starter", ""), *self.result.latest(language)]
+        return [*self.form.fit(language), *self._refresh(request, {}, "", False), *self.result.latest(language)]
 
-    def _refresh(self, request: gr.Request, seen: dict[str, str], model: str, live_run: str) -> list[Any]:
-        """The adapters, models and VAEs there are now, and the run at work; what has not changed is left alone."""
-        language = self.context.language(request)
-        named = library.adapter_names(self.workspace)
-        by_file = {file: name for name, (file, _) in named.items()}
-        cards = [card for card in library.adapters(self.workspace) if card.path in by_file]
-        html = insertable(cards, [by_file[card.path] for card in cards], self._family(model), self.workspace, language)
-        run, live = self._live(live_run, language)
+    def _refresh(self, request: gr.Request, seen: dict[str, str], live_run: str, on: bool) -> list[Any]:
+        """The models, VAEs and styles there are now, and the run at work; what has not changed is left alone."""
+        run = self._live()
+        on = bool(on and run and run.id == live_run)
+        card = live_card(run, on, self.context.language(request))
         lists = {
             "models": [library.STARTER, *library.model_names(self.workspace)], "vaes": vae_choices(self.workspace),
             "styles": self._styles(),
         }  # fmt: skip
-        now = {"cards": html, "live": repr(live)} | {name: repr(choices) for name, choices in lists.items()}
-        shown = {"cards": html, "live": live} | {name: gr.update(choices=choices) for name, choices in lists.items()}
+        now = {"live": card} | {name: repr(choices) for name, choices in lists.items()}
+        shown = {"live": card} | {name: gr.update(choices=choices) for name, choices in lists.items()}
         shown["styles"] = gr.update(choices=lists["styles"], visible=bool(lists["styles"]))
-        cards, live, *others = (gr.skip() if seen.get(name) == now[name] else update for name, update in shown.items())
-        return [now, cards, live, run, *others]
+        view, *others = (gr.skip() if seen.get(name) == now[name] else update for name, update in shown.items())
+        return [now, view, on, run.id if run else "", *others]
+
+    def _live(self) -> Job | None:
+        """The run that has something to try."""
+        run = next(iter(self.jobs.list(limit=1, kinds=("train",), states=("running",))), None)
+        return run if run and (run.progress or {}).get("step") else None
 
     def _styles(self) -> list[str]:
         """Names of the styles; none where the file cannot be read, which a picture with a style will tell."""
         with contextlib.suppress(EngineError):
             return list(read_styles(self.workspace))
         return []
-
-    def _live(self, before: str, language: str) -> tuple[str, Any]:
-        """(id of the run that has something to try, update of its checkbox)."""
-        run = next(iter(self.jobs.list(limit=1, kinds=("train",), states=("running",))), None)
-        progress = (run.progress or {}) if run else {}
-        if not run or not progress.get("step"):
-            return "", gr.update(visible=False, value=False)
-        words = t("text.gen.live_label", language, name=run.name, step=progress["step"], steps=progress["steps"])
-        kept: dict[str, Any] = {} if run.id == before else {"value": False}
-        return run.id, gr.update(visible=True, label=words, info=t("text.gen.live_note", language), **kept)
-
-    def _family(self, model: str) -> str:
-        facts = chosen_model(model, self.workspace)
-        return facts.family if facts else ""
 
     def _traits(self, given: Mapping[str, Any]) -> Set[str]:
         facts = chosen_model(given["model"], self.workspace)
@@ -268,8 +265,13 @@ class _Builder:
             gr.update(choices=able, value=kept.pop("sampler")), *(gr.update(value=value) for value in kept.values()),
         ]  # fmt: skip
 
-    def _count(self, request: gr.Request, prompt: str, model: str) -> str:
-        return count_html(prompt or "", model or "", self.workspace, self.context.language(request))
+    def _read(self, request: gr.Request, prompt: str, negative: str, model: str) -> list[str]:
+        """While a prompt is typed: how long it is, and what is certain not to happen."""
+        language = self.context.language(request)
+        config = GenerateConfig(prompt=prompt or "", negative_prompt=negative or "", model=model or "")
+        return [
+            count_html(config.prompt, config.model, self.workspace, language), early_html(config, self.workspace, language)
+        ]
 
     def _start(
         self, request: gr.Request, press: str, marked: list[str], use_live: bool, live_run: str, painted: source_box.Painted, *values: Any
@@ -333,7 +335,7 @@ class _Builder:
         prompts = job.config.get("samples", {}).get("prompts") or [job.config.get("dataset", {}).get("trigger", "")]
         model = job.config.get("model", {}).get("path", "starter")
         if job.state == "running":
-            return [prompts[0], model, gr.update(visible=True, value=True), job.id]
+            return [prompts[0], model, True, job.id]
         name = str((job.result or {}).get("file", job.name)).removesuffix(".safetensors")
-        return [f"{prompts[0]} <lora:{name}:0.8>".strip(), model, gr.update(value=False), ""]
+        return [f"{prompts[0]} <lora:{name}:0.8>".strip(), model, False, ""]
 

@@ -74,7 +74,7 @@ class AdapterShelf:
     def _listen(self, model: Any) -> None:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
         begin = [self.portions, *self.outputs]
-        gr.on([self.search.input, self.sort.input], self._begin, self.inputs, begin, trigger_mode="always_last", **quiet)
+        gr.on([self.search.change, self.sort.input], self._begin, self.inputs, begin, trigger_mode="always_last", **quiet)
         self.timer.tick(self.refresh, self.inputs, self.outputs, **quiet)
         model.change(self.refresh, self.inputs, self.outputs, **quiet)
         self.view.select(self._press, self.inputs, [self.told, self.portions, self.opened, *self.outputs], **quiet)

@@ -6,6 +6,8 @@ from typing import Any
 
 import gradio as gr
 
+from engine.config.generate import GenerateConfig
+from engine.config.load import validate
 from engine.errors import EngineError
 from engine.jobs import actions
 from engine.jobs.generating import ResultPicture
@@ -92,9 +94,9 @@ class ResultPanel:
         over, gone = [job.id, gr.Timer(active=False)], [gr.update(visible=False)] * 2
         pictures = actions.pictures(job, self.workspace)
         words = _ended(job, bool(pictures), language)
-        return [*over, words, *gone, *(self._pictures(pictures, language) if pictures else [gr.skip()] * 4)]
+        return [*over, words, *gone, *(self._pictures(job, pictures, language) if pictures else [gr.skip()] * 4)]
 
-    def _pictures(self, pictures: list[ResultPicture], language: str) -> list[Any]:
+    def _pictures(self, job: Job, pictures: list[ResultPicture], language: str) -> list[Any]:
         made, bare = [each for each in pictures if not each.without], [each for each in pictures if each.without]
         pair = (str(bare[0].file), str(made[0].file)) if len(made) == len(bare) == 1 else None
         return [
@@ -104,7 +106,7 @@ class ResultPanel:
                 selected_index=0 if len(pictures) == 1 else None,
             ),
             gr.update(value=pair, visible=bool(pair)),
-            report_html(made, self.workspace, language),
+            report_html(made, self.workspace, language, validate(GenerateConfig, job.config)),
             gr.update(value=made[0].infotext if made else "", visible=True),
         ]
 
