@@ -15,7 +15,7 @@ from math import inf
 from pathlib import Path
 from time import monotonic
 
-from engine.adapter_library import AdapterCard, adapter_names, adapters, find_adapter_file
+from engine.adapter_library import AdapterCard, adapter_names, adapters, find_adapter_file, named_adapters
 from engine.config.choices import ModelChoice
 from engine.errors import EngineError, ModelError, PathError
 from engine.file_notes import FileNotes
@@ -30,7 +30,7 @@ from engine.workspace import SHIPPED_DATASETS, Workspace, stamp
 
 __all__ = [
     "STARTER", "AdapterCard", "ModelCard", "adapter_names", "adapters", "choose", "datasets", "downloaded", "facts_in",
-    "find_adapter_file", "find_model", "model_names", "models", "part_names", "pickles",
+    "find_adapter_file", "find_model", "model_names", "models", "named_adapters", "part_names", "pickles",
 ]  # fmt: skip
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 WEIGHTS = ".safetensors"

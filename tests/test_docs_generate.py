@@ -19,19 +19,14 @@ import pytest
 import torch
 
 from engine.__main__ import COMMANDS
-from engine.config.choices import (
-    SAMPLERS_FOR,
-    SCHEDULES_FOR,
-    Emphasis,
-    Resize,
-    Upscaler,
-)
+from engine.config.choices import SAMPLERS_FOR, SCHEDULE_NAMES, SCHEDULES_FOR, Emphasis, Upscaler
 from engine.config.generate import GenerateConfig
 from engine.config.grid import GridConfig
 from engine.config.load import load, parse_settings, validate
 from engine.diagnosis import CERTAIN, ORDER, WEAK
 from engine.formats.models import MODELS
 from engine.generation.blocks import BLOCKS, LISTS, PRESETS, family_weights, presets_of
+from engine.generation.likeness import LEVELS
 from engine.generation.prompt import (
     AdapterTag,
     find_problems,
@@ -43,11 +38,13 @@ from engine.generation.prompt import (
 )
 from engine.generation.sampling.course import Start
 from engine.generation.sampling.samplers import FLOW_SAMPLERS, SAMPLERS
+from engine.generation.scoring import TRAINING_PICTURES
 from engine.generation.tags import READERS
 from engine.generation.wildcards import expand
 from engine.grid.axes import AXES
 from engine.grid.plan import MOST_PICTURES
 from engine.grid.ranges import read_numbers, shown, split_list
+from engine.grid.suggest import CLOSE
 from engine.grid.surroundings import Surroundings
 from engine.grid.versions import Run, Version
 from engine.recall.fields import READERS as FIELDS
@@ -146,7 +143,9 @@ def test_every_example_is_read_without_a_problem(language: str) -> None:
     page = tables(language)
     bad = {prompt for row in page["differences"] for prompt in codes(row[0])}
     prompts = {each.replace("\\|", "|") for each in codes(re.sub(r"```.*?```", "", text(language), flags=re.DOTALL))} - bad
-    prompts = {each for each in prompts if re.search(r"<\w+:|AND|BREAK|^\[|\(", each)} | {*written(page["attention"] + page["schedule"])}
+    prompts = {each for each in prompts if re.search(r"<\w+:|AND|BREAK|^\[|\(", each)} | {
+        *written(page["attention"] + page["schedule"])
+    }
     assert len(prompts) > 20
     told = {prompt: [str(problem) for problem in find_problems(strip_comments(prompt))] for prompt in prompts}
     assert {prompt: problems for prompt, problems in told.items() if problems} == {}
@@ -255,7 +254,9 @@ def compressed(blocks: Sequence[str], language: str) -> str:
 
 def test_the_lists_of_blocks(language: str) -> None:
     families = {length: [MODELS[name].title for name, lengths in LISTS.items() if length in lengths] for length in BLOCKS}
-    wanted = [[str(length), listed(families[length], language), compressed(blocks, language)] for length, blocks in BLOCKS.items()]
+    wanted = [
+        [str(length), listed(families[length], language), compressed(blocks, language)] for length, blocks in BLOCKS.items()
+    ]
     assert tables(language)["blocks"] == wanted
 
 
@@ -316,12 +317,19 @@ def test_the_samplers(language: str) -> None:
 def test_the_schedules(language: str) -> None:
     rows, words = tables(language)["schedules"], WORDS[language]
     assert column(rows, 0) == [*SCHEDULES_FOR["epsilon"]] == [*SCHEDULES_FOR["v_prediction"]]
-    assert [row[2:] for row in rows] == [[words["yes"], words["yes" if row[0] in SCHEDULES_FOR["flow"] else "no"]] for row in rows]
+    assert [row[2:] for row in rows] == [
+        [words["yes"], words["yes" if row[0] in SCHEDULES_FOR["flow"] else "no"]] for row in rows
+    ]
+
+
+def test_the_counts_in_the_readme(language: str) -> None:
+    readme = (ROOT / ("README.md" if language == "en" else "README.ja.md")).read_text(encoding="utf-8")
+    counts = [len(SAMPLERS), len(SCHEDULE_NAMES) - 1, len(AXES)]
+    assert [each for each in counts if not re.search(rf"(?<!\d){each}( samplers| schedules| things| 種類)", readme)] == []
 
 
 def test_words_that_can_be_chosen_are_named(language: str) -> None:
     assert [each for each in get_args(Upscaler) if f"`{each}`" not in text(language)] == []
-    assert len(get_args(Resize)) == 3  # cut, filled up, stretched
 
 
 def test_the_keys(language: str) -> None:
@@ -372,6 +380,11 @@ def test_the_axes(language: str, around: Surroundings) -> None:
     ]  # fmt: skip
     assert rows == wanted
     assert re.search(rf"\b{MOST_PICTURES}\b", text(language))
+
+
+def test_the_numbers_of_the_scores(language: str) -> None:
+    numbers = re.findall(r"\d+\.?\d*", re.findall(r"\n### (.*?)\n## ", text(language), re.DOTALL)[-1])
+    assert {f"{number:g}" for number in (*LEVELS, TRAINING_PICTURES, CLOSE)} <= {*numbers}
 
 
 def test_how_values_are_written(language: str) -> None:

@@ -31,8 +31,9 @@ def keep_version(version: Version, groups: Sequence[GroupScore], workspace: Work
     """
     if not version.file.is_file():
         raise AdapterError(
-            "grid.version_gone", f"The file of {version.label} is not there any more.", todo="Choose another one.", version=version.label
-        )
+            "grid.version_gone", f"The file of {version.label} is not there any more.", todo="Choose another one.",
+            version=version.label,
+        )  # fmt: skip
     if version.shared:
         return version.file.stem
     stem = version.file.stem

@@ -79,14 +79,7 @@ def suggest(groups: Sequence[GroupScore]) -> Suggestion | None:
     less = [group for group in groups if group.total <= best.total - CLOSE]
     stronger = [group for group in less if _version(group) == _version(best) and _strength(group) > _strength(best)]
     later = [group for group in less if group.step > best.step and _strength(group) == _strength(best)]
-    return Suggestion(
-        best, max(stronger, key=_strength, default=None), max(later, key=lambda group: group.step, default=None)
-    )
-
-
-def of_file(groups: Sequence[GroupScore], name: str) -> list[GroupScore]:
-    """The groups made with one file."""
-    return [group for group in groups if group.name == name]
+    return Suggestion(best, max(stronger, key=_strength, default=None), max(later, key=lambda group: group.step, default=None))
 
 
 def _version(group: GroupScore) -> tuple[int, str]:

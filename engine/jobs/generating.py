@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from engine.jobs.desk import Desk, ProgressNote, see_through
 from engine.jobs.job import Job
 from engine.jobs.runners import PictureMaker
 from engine.workspace import Workspace, atomic_write, safe_join
+
+PREVIEW, PREVIEWS_KEPT, PREVIEW_SECONDS = "live-", 3, 60
+"""How the files of pictures on their way begin, how many of a job are kept, and for how long after it."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,9 @@ def make_pictures(desk: Desk, job: Job, maker: PictureMaker) -> None:
         config = validate(GenerateConfig, job.config)
         out = desk.workspace.outputs / time.strftime("%Y-%m-%d")
         watch = PictureWatch(desk, job)
-        try:
-            maker.generate(
-                config, out, watch.progress, watch.preview, lambda each: made.append(record(each, desk.workspace))
-            )
-        finally:
-            watch.end()
+        maker.generate(
+            config, out, watch.progress, watch.preview, lambda each: made.append(record(each, desk.workspace))
+        )
         return {"pictures": made}
 
     see_through(desk, job, work, lambda: {"pictures": made} if made else None)
@@ -53,7 +54,8 @@ class PictureWatch:
     def __init__(self, desk: Desk, job: Job) -> None:
         self.desk, self.job = desk, job
         self.note = ProgressNote(desk, job)
-        self.file = preview_file(desk.workspace, job.id)
+        self._folder = desk.workspace.cache / "previews"  # of small copies, which is served
+        sweep_previews(self._folder)
         self._began = time.monotonic()
         self._shown = 0
 
@@ -67,7 +69,7 @@ class PictureWatch:
     def tell(self, told: dict[str, Any]) -> None:
         """Write a note, and obey what is asked: raises as `progress` does."""
         if self._shown:
-            told |= {"preview": self.file.relative_to(self.desk.workspace.root).as_posix(), "shown": self._shown}
+            told |= {"preview": self._file(self._shown).relative_to(self.desk.workspace.root).as_posix(), "shown": self._shown}
         self.note.write(told)
         request = self.desk.request(self.job)
         if request == "skip":
@@ -80,16 +82,21 @@ class PictureWatch:
         """Show a picture on its way, when the last one has been seen."""
         if self.note.due:
             self._shown += 1
-            with atomic_write(self.file) as stream:
+            with atomic_write(self._file(self._shown)) as stream:
                 image.save(stream, format="PNG")
+            self._file(self._shown - PREVIEWS_KEPT).unlink(missing_ok=True)
 
-    def end(self) -> None:
-        self.file.unlink(missing_ok=True)
+    def _file(self, number: int) -> Path:
+        """A file for each, since a browser may still be reading the one before."""
+        return self._folder / f"{PREVIEW}{self.job.id}-{number}.png"
 
 
-def preview_file(workspace: Workspace, id: str) -> Path:
-    """Where a job shows its picture on the way; in the folder of small copies, which is served."""
-    return workspace.cache / "previews" / f"live-{id}.png"
+def sweep_previews(folder: Path) -> None:
+    """Remove what earlier jobs showed on their way and nobody looks at any more."""
+    for file in folder.glob(f"{PREVIEW}*.png"):
+        with suppress(OSError):
+            if time.time() - file.stat().st_mtime > PREVIEW_SECONDS:
+                file.unlink()
 
 
 def record(picture: Any, workspace: Workspace) -> dict:

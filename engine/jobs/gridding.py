@@ -10,6 +10,7 @@ from pathlib import Path
 
 from engine.config.grid import GridConfig
 from engine.config.load import validate
+from engine.errors import Interrupted
 from engine.generation.grid import make_cells
 from engine.grid.outcome import note_suggestion
 from engine.grid.plan import plan_grid
@@ -42,7 +43,6 @@ def make_grid(desk: Desk, job: Job, studio: Studio, serve: Callable[[], None]) -
             if config.score and config.run:
                 _score(grid, config, studio, watch)
         finally:
-            watch.end()
             if not desk.mailbox.stopping:  # it goes on later
                 _draw(grid)
         return result_of(grid, desk.workspace)

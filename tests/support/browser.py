@@ -9,8 +9,13 @@ from typing import Any
 TABS = ("lora", "generate", "runs", "library", "settings")
 
 
+def tab_head(page: Any, name: str) -> Any:
+    """The head of a tab of the page, which has tabs inside of tabs."""
+    return page.locator("#tabs > .tab-wrapper").get_by_role("tab").nth(TABS.index(name))
+
+
 def tab(page: Any, name: str) -> None:
-    page.get_by_role("tab").nth(TABS.index(name)).click()
+    tab_head(page, name).click()
 
 
 def until(seen: Callable[[], bool], seconds: float = 60) -> None:

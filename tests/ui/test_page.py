@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.browser import TABS, tab, until
+from tests.support.browser import TABS, tab, tab_head, until
 from webui.i18n import t, table
 
 LOCALES = {"en-US": "en", "ja-JP": "ja"}
@@ -46,7 +46,7 @@ def test_every_tab_opens_in_both_languages(open_page: Callable, locale: str) -> 
     until(lambda: words["lora.plan_title"] in page.inner_text("#train-plan"))
     for name in TABS:
         enter(page, name)
-        assert page.get_by_role("tab").nth(TABS.index(name)).inner_text() == words[f"tab.{name}"]
+        assert tab_head(page, name).inner_text() == words[f"tab.{name}"]
     assert words["text.lib.models"] in page.inner_text("#library-view") if page.is_visible("#library-view") else True
 
 
@@ -143,8 +143,7 @@ def test_what_is_typed_never_becomes_html(open_page: Callable) -> None:
 def test_no_sideways_scroll_on_a_phone(open_page: Callable, locale: str) -> None:
     page = open_page(locale, width=390)
     for name in TABS:
-        tab_button = page.get_by_role("tab").nth(TABS.index(name))
-        if tab_button.is_visible():
+        if tab_head(page, name).is_visible():
             enter(page, name)
         else:
             page.locator(".overflow-menu button").first.click()

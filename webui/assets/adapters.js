@@ -100,18 +100,21 @@
         showLive();
     };
 
+    // Names of the cards whose trigger words were parted from what follows by a comma of ours.
+    const commas = new Set();
     const add = (card) => {
         const prompt = box('prompt'), negative = box('negative_prompt'), { name, trigger, negative: unwanted } = card.dataset;
         const lacks = (field, words) => words && !field.value.toLowerCase().includes(words.toLowerCase());
         const value = Number(card.querySelector('.strength').value);
         if (negative && lacks(negative, unwanted)) put(negative, (negative.value.trim() && ', ') + unwanted, negative.value.trimEnd().length, negative.value.length);
         const more = /^\s*[^\s,)]/.test(prompt.value.slice(cursor(prompt)));
+        more ? commas.add(name) : commas.delete(name);
         insert(prompt, `<lora:${name}:${value}>` + (lacks(prompt, trigger) ? ` ${trigger}${more ? ',' : ''}` : ''), false);
     };
 
     // Takes out the tag with what `add` wrote behind it.
     const remove = (card, found) => {
-        const prompt = box('prompt'), negative = box('negative_prompt'), { trigger, negative: unwanted } = card.dataset;
+        const prompt = box('prompt'), negative = box('negative_prompt'), { name, trigger, negative: unwanted } = card.dataset;
         const at = negative && unwanted ? negative.value.lastIndexOf(unwanted) : -1;
         if (at >= 0) {
             const start = negative.value.slice(0, at).replace(/[\s,]+$/, '').length;
@@ -120,7 +123,7 @@
         let end = found.index + found[0].length;
         if (trigger && prompt.value.slice(end).startsWith(' ' + trigger)) {
             end += trigger.length + 1;
-            if (prompt.value[end] === ',') end += 1;
+            if (prompt.value[end] === ',' && commas.has(name)) end += 1;
         }
         const before = prompt.value.slice(0, found.index).trimEnd(), rest = prompt.value.slice(end);
         const start = rest.trim() ? before.length : before.replace(/[\s,]+$/, '').length;

@@ -13,6 +13,7 @@ from webui.context import Context
 from webui.i18n import label, t
 from webui.widgets.adapter_cards import STRENGTH, gallery
 from webui.widgets.adapter_detail import detail_html
+from webui.widgets.adapter_pictures import thumbnails
 from webui.widgets.download_box import DownloadBox
 from webui.widgets.html import tag, text
 from webui.widgets.model_list import models_html
@@ -25,6 +26,8 @@ element.addEventListener('click', (event) => {
     if (card) trigger('select', { adapter: card.dataset.adapter });
 });
 """
+SHOWN_ADAPTERS = 60
+"""The newest, so that a library of thousands is no slow page."""
 LOOK_SECONDS = 0.7
 """For reading what is new; the rest follows with the next look."""
 TO_DETAIL = "() => document.querySelector('#library-detail')?.scrollIntoView({ behavior: 'smooth', block: 'nearest' })"
@@ -121,12 +124,14 @@ class _Builder:
 def library_html(context: Context, language: str, chosen: str = "") -> str:
     """Adapters, base models and datasets, each with where more of them go. `chosen` is the adapter that stands beside."""
     workspace = context.workspace
-    by_file = {file: name for name, (file, _) in library.adapter_names(workspace).items()}
-    cards = [card for card in library.adapters(workspace) if card.path in by_file]
+    cards = library.named_adapters(workspace, LOOK_SECONDS)
+    shown = dict.fromkeys([*([chosen] if chosen in cards else []), *list(cards)[:SHOWN_ADAPTERS]])
+    pictures, _ = thumbnails((cards[name] for name in shown), workspace, LOOK_SECONDS)
+    hint = t("text.lib.newest", language, shown=len(shown), count=f"{len(cards):,}") if len(cards) > len(shown) else ""
     nothing = empty(t("text.gen.empty_loras_title", language), t("text.lib.loras_empty", language, folder=workspace.loras))
-    loras = gallery(cards, [by_file[card.path] for card in cards], chosen, language) if cards else nothing
+    loras = gallery([cards[name] for name in shown], list(shown), chosen, language, pictures) if cards else nothing
     parts = [
-        _section("loras", loras, "", language),
+        _section("loras", loras, hint, language),
         _section(
             "models",
             models_html(library.models(workspace, LOOK_SECONDS), language),

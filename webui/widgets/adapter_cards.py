@@ -178,22 +178,28 @@ def _base_badge(summary: AdapterSummary, base: str, language: str) -> str:
     return text("span", words, class_="badge warn" if other else "badge")
 
 
-def gallery(cards: Sequence[AdapterCard], names: Sequence[str], chosen: str, language: str) -> str:
+def gallery(
+    cards: Sequence[AdapterCard], names: Sequence[str], chosen: str, language: str, pictures: Mapping[Path, str] | None = None
+) -> str:
     """Cards to choose one from.
 
     Args:
         names: what a tag calls each of the cards.
         chosen: the one that is shown in full.
+        pictures: file -> address of its small picture.
     """
-    drawn = "".join(_card(card, name, name == chosen, language) for card, name in zip(cards, names, strict=True))
+    shown = pictures or {}
+    drawn = "".join(
+        _card(card, name, name == chosen, language, shown.get(card.path)) for card, name in zip(cards, names, strict=True)
+    )
     return tag("div", drawn, class_="cards")
 
 
-def _card(card: AdapterCard, name: str, chosen: bool, language: str) -> str:
+def _card(card: AdapterCard, name: str, chosen: bool, language: str, picture: str | None) -> str:
     summary = card.summary
     if summary is None:
-        told = explain(card.problem, language) if card.problem else None
-        return tag("article", text("h4", name) + text("p", told.text if told else "", class_="bad"), class_="card")
+        told = explain(card.problem, language).text if card.problem else t("text.card.unread", language)
+        return tag("article", text("h4", name) + text("p", told, class_="bad" if card.problem else "hint"), class_="card")
     facts = [
         algorithm_words(summary, language),
         *([t("text.card.rank", language, rank=span(summary.ranks))] if summary.ranks else []),
@@ -204,6 +210,7 @@ def _card(card: AdapterCard, name: str, chosen: bool, language: str) -> str:
     ]
     trigger = summary.trigger[:SHOWN_TRIGGER]
     lines = [
+        thumbnail(name, picture),
         tag("h4", esc(name) + _base_badge(summary, "", language)),
         text("p", t("text.card.trigger", language, trigger=trigger) if trigger else t("text.card.no_trigger", language)),
         text("p", " · ".join(facts), class_="hint"),

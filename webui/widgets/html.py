@@ -12,8 +12,8 @@ _TEMPLATE = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#9
 
 
 def esc(text: object) -> str:
-    """Text for an element or a quoted attribute."""
-    return html.escape(str(text), quote=True).translate(_TEMPLATE)
+    """Text for an element or a quoted attribute. Half characters, which metadata can spell and nothing can send, become "?"."""
+    return html.escape(str(text).encode("utf-8", "replace").decode(), quote=True).translate(_TEMPLATE)
 
 
 def guarded(markup: str) -> str:

@@ -148,5 +148,5 @@ def _waiting(job: Job, workspace: Workspace, language: str) -> str:
     line = text("p", words, class_="status", role="status") + bar(done / total if total else 0)
     if "preview" not in progress:
         return line
-    source = f"{url(workspace.root / progress['preview'])}?{progress['shown']}"
+    source = url(workspace.root / progress["preview"])
     return line + tag("img", src=source, class_="preview", alt=t("text.gen.preview", language))

@@ -36,6 +36,10 @@ def test_text_comes_back_and_means_nothing(words: str) -> None:
     assert not set(written) & set("<>\"'{}$`")
 
 
+def test_what_nothing_can_send_is_replaced() -> None:
+    assert esc("a\ud800\udfffb") == "a??b"
+
+
 def test_elements() -> None:
     assert tag("a", "<b>", class_="x", data_name='"', title=None) == '<a class="x" data-name="&quot;"><b></a>'
     assert tag("img", src="/x") == '<img src="/x">'
