@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -13,6 +14,7 @@ from webui.widgets.runs import RunReader
 
 CACHE_SECONDS = (3600, 86400)
 """How often Gradio's cache is swept, and the age at which a file goes."""
+GRID_IN_SIGHT = "() => setTimeout(() => document.querySelector('#generate-grid')?.scrollIntoView({ behavior: 'smooth' }), 300)"
 
 
 def build(context: Context) -> gr.Blocks:
@@ -47,6 +49,9 @@ def _connect(page: gr.Blocks, tabs: gr.Tabs, heads: tuple, parts: tuple) -> None
     page.load(train.load, train.load_inputs, train.load_outputs, **quiet)
     page.load(pictures.load, None, pictures.load_outputs, **quiet)
     page.load(pictures.shelf.load, None, pictures.shelf.outputs, **quiet)
+    grid = pictures.grid
+    page.load(grid.panel.load, None, grid.panel.shown, **quiet)
+    generate_tab.select(grid.form.refresh, grid.form.lists, grid.form.refresh_outputs, **quiet)
     lora_tab.select(train.load, train.load_inputs, train.load_outputs, **quiet)
     for refresh in (
         (pictures.refresh, pictures.refresh_inputs, pictures.refresh_outputs),
@@ -59,10 +64,14 @@ def _connect(page: gr.Blocks, tabs: gr.Tabs, heads: tuple, parts: tuple) -> None
     settings_tab.select(choices.fill, None, choices.fill_outputs, **quiet)
     saved = pictures.history
     saved.to_train.click(saved.add_to_dataset, saved.chosen, [saved.notice, train.dataset], **quiet)
-    shelf.try_it.click(shelf.try_adapter, shelf.chosen, pictures.try_outputs, **quiet).then(
-        lambda: gr.Tabs(selected="generate"), None, tabs, **quiet
-    )
+
+    def arrive(*fill: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
+        """Fill Generate and go there."""
+        return lambda what: [*(update for each in fill for update in each(what)), gr.Tabs(selected="generate")]
+
+    shelf.try_it.click(arrive(shelf.try_adapter), shelf.chosen, [*pictures.try_outputs, tabs], **quiet)
     for panel in (train.panel, history.panel):
-        panel.try_it.click(pictures.try_run, panel.job, pictures.try_outputs, **quiet).then(
-            lambda: gr.Tabs(selected="generate"), None, tabs, **quiet
-        )
+        panel.try_it.click(arrive(pictures.try_run), panel.job, [*pictures.try_outputs, tabs], **quiet)
+        panel.compare.click(
+            arrive(pictures.try_run, grid.fill), panel.job, [*pictures.try_outputs, *grid.fill_outputs, tabs], **quiet
+        ).then(None, None, None, js=GRID_IN_SIGHT, **quiet)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from engine.generation.tags import POSITIONAL, AdapterTag, parse_tags
 
@@ -44,3 +44,24 @@ def retag(tag: AdapterTag, name: str | None = None, text_encoder: str | None = N
     encoder, picture = text_encoder or encoder, unet or picture
     strengths = [encoder] if encoder == picture else [encoder, picture]
     return f"<{':'.join([tag.kind, name or typed_name, *strengths, *options])}>"
+
+
+def call(prompt: str, names: Collection[str], name: str, strength: str) -> str:
+    """A prompt that calls an adapter once: in place of the first that has one of some names, or at its end.
+
+    Args:
+        names: the adapters that it takes the place of.
+        strength: as in a tag, "0.8" or "0.5:1".
+    """
+    text_encoder, _, unet = strength.partition(":")
+    called = False
+
+    def edit(tag: AdapterTag) -> str:
+        nonlocal called
+        if tag.problem or tag.name not in names:
+            return tag.source
+        first, called = not called, True
+        return retag(tag, name, text_encoder, unet or text_encoder) if first else ""
+
+    written = rewrite(prompt, edit)
+    return written if called else f"{prompt.rstrip()} <lora:{name}:{strength}>".strip()

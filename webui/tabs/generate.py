@@ -28,6 +28,7 @@ from webui.widgets.adapter_cards import live_card
 from webui.widgets.adapter_shelf import AdapterShelf
 from webui.widgets.chosen_model import chosen_model, own_settings, samplers, schedules, vae_choices
 from webui.widgets.diagnosis_view import early_html
+from webui.widgets.grid_bench import GridBench
 from webui.widgets.history import History
 from webui.widgets.notices import plain_problem, problem
 from webui.widgets.recall_box import RecallBox
@@ -56,6 +57,7 @@ class GenerateTab:
     history: History
     try_run: Any
     try_outputs: list[Any]
+    grid: GridBench
 
 
 def build(context: Context) -> GenerateTab:
@@ -70,6 +72,7 @@ class _Builder:
         self.form = Form(
             "generate", GenerateConfig, "generate.", omit=SET_BY_PAGE, terse=TERSE, traits=self._traits, device=context.device
         )
+        self.grid = GridBench(context, self.form)
         self.own = own_settings(chosen_model(library.STARTER, self.workspace))
 
     # ---- layout ----
@@ -92,6 +95,8 @@ class _Builder:
             ):
                 with gr.Tab(label("gen.pictures"), id="pictures"):
                     self.result.place(self.stop, self.skip)
+                with gr.Tab(label("gen.grid_tab"), id="grid"):
+                    self.grid.panel.place(self.grid.form.stop)
                 with gr.Tab(label("gen.saved"), id="saved") as self.saved_tab:
                     self.history = History(self.context)
         self._listen()
@@ -105,6 +110,7 @@ class _Builder:
             history=self.history,
             try_run=self._try_run,
             try_outputs=[self.form.components["prompt"], self.form.components["model"], self.live, self.live_run],
+            grid=self.grid,
         )
 
     def _prompt_card(self) -> None:
@@ -141,6 +147,7 @@ class _Builder:
                 self.dice = gr.Button(label("gen.dice"), elem_id="generate-dice", scale=0, min_width=90, elem_classes=["tool"])
                 self.reuse = gr.Button(label("gen.reuse"), elem_id="generate-reuse", scale=0, min_width=90, elem_classes=["tool"])
             self._sections()
+            self.grid.form.place()
 
     def _sections(self) -> None:
         """What not every picture needs, one click away."""
@@ -173,7 +180,7 @@ class _Builder:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         result = self.result
         shown = result.shown
-        started = [self.marked, *shown, *form.inputs]
+        started = [self.marked, self.results, *shown, *form.inputs]
         self.go.click(
             self._start,
             [self.press, self.marked, self.live, self.live_run, self.editor, *form.inputs],
@@ -208,9 +215,11 @@ class _Builder:
         """Pictures of before: their settings into the form, themselves as something to start from."""
         recall, history = self.recall, self.history
         recall.listen([self.followed, self.editor], self._recalled)
+        self.grid.listen([self.live, self.live_run, self.editor], self._under, self.press, self.results, self.recall)
         at_once: dict[str, Any] = {"queue": False, **quiet}
         for button in (history.use, history.to_grid):
             button.click(recall.from_saved, [history.chosen, *recall.inputs], recall.outputs, **at_once)
+        history.to_grid.click(self.grid.open, None, self.grid.fill_outputs[:2], **at_once)
         history.to_source.click(self._as_source, history.chosen, self.editor, **at_once)
         self.saved_tab.select(history.load, history.load_inputs, history.load_outputs, **at_once)
 
@@ -279,9 +288,9 @@ class _Builder:
         """Generate is pressed: queue the pictures, or say at the field what is wrong."""
         language = self.context.language(request)
         errors: list[EngineError] = []
-        under: dict[str, Any] = {"live_run": live_run if use_live else ""}
+        under: dict[str, Any] = {}
         with reported(errors):
-            under["source"] = source_box.given(painted, self.workspace)
+            under = self._under(use_live, live_run, painted)
         checked = self.form.check(values, language, under)
         problems: dict[str | None, str] = dict(checked.problems)
         job = None
@@ -296,7 +305,13 @@ class _Builder:
         else:
             first = problem(errors[0], language) if errors else plain_problem(self.form.headline(problems, language))
             shown = self.result.told(first)
-        return [[key for key in problems if key], *shown, *self.form.mark(problems, marked, language)]
+        return [
+            [key for key in problems if key], gr.Tabs(selected="pictures"), *shown, *self.form.mark(problems, marked, language)
+        ]  # fmt: skip
+
+    def _under(self, use_live: bool, live_run: str, painted: source_box.Painted) -> dict[str, Any]:
+        """Settings that no field of the form holds. Raises DatasetError: the picture to start from is none."""
+        return {"live_run": live_run if use_live else "", "source": source_box.given(painted, self.workspace)}
 
     def _look(self, request: gr.Request, id: str) -> list[Any]:
         return self.result.look(id, self.context.language(request))
@@ -338,4 +353,3 @@ class _Builder:
             return [prompts[0], model, True, job.id]
         name = str((job.result or {}).get("file", job.name)).removesuffix(".safetensors")
         return [f"{prompts[0]} <lora:{name}:0.8>".strip(), model, False, ""]
-

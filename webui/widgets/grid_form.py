@@ -75,7 +75,7 @@ class GridForm:
                     place(f"{letter}.kind", min_width=150, scale=2)
                     place(
                         f"{letter}.values", min_width=150, scale=3, lines=1, max_lines=4, visible=kind != "none",
-                        placeholder=label(f"axis.example.{kind}"), info=label("axis.help"),
+                        placeholder=label(f"axis.example.{kind}"),
                     )  # fmt: skip
             with gr.Row():
                 place("run", min_width=180)
@@ -95,7 +95,7 @@ class GridForm:
         """What `ask` is given after what the page sets itself: the grid's fields, then those of the request."""
         return [*self.form.inputs, *self.request.inputs]
 
-    def listen(self, under: Sequence[Any], read: Callable[..., Mapping[str, Any]], **quiet: Any) -> None:
+    def listen(self, under: Sequence[Any], read: Callable[..., Mapping[str, Any]], quiet: Mapping[str, Any]) -> None:
         """Keep the line up to date.
 
         Args:
@@ -107,16 +107,14 @@ class GridForm:
         given = [self.opened, self.marked, *under, *self.inputs]
         changes = [component.change for component in self.form.inputs]
         changes += [self.request.components[key].change for key in COUNTED] + [self.request.components["prompt"].blur]
-        gr.on(changes, self._look, given, shown, trigger_mode="always_last", queue=False, **quiet)
-        self.section.expand(lambda: True, None, self.opened, queue=False, **quiet).then(
-            self._look, given, shown, queue=False, **quiet
+        gr.on(changes, self._look, given, shown, trigger_mode="always_last", **quiet)
+        self.section.expand(self._open, self.lists, [self.opened, *self.refresh_outputs], **quiet).then(
+            self._look, given, shown, **quiet
         )
-        self.section.expand(self.refresh, self.lists, self.refresh_outputs, queue=False, **quiet)
-        self.section.collapse(lambda: False, None, self.opened, queue=False, **quiet)
-        for letter in LETTERS:
-            kind, values = (self.form.components[f"{letter}.{name}"] for name in ("kind", "values"))
-            kind.input(_begin, kind, values, queue=False, **quiet)
-            kind.change(_hint, kind, values, queue=False, **quiet)
+        self.section.collapse(lambda: False, None, self.opened, **quiet)
+        kinds, values = ([self.form.components[f"{letter}.{name}"] for letter in LETTERS] for name in ("kind", "values"))
+        gr.on([kind.input for kind in kinds], self._begin, kinds, values, **quiet)
+        gr.on([kind.change for kind in kinds], _hints, kinds, values, **quiet)
 
     # ---- what it says ----
 
@@ -171,6 +169,14 @@ class GridForm:
 
     # ---- what it is filled with ----
 
+    def _open(self, request: gr.Request, seen: str) -> list[Any]:
+        return [True, *self.refresh(request, seen)]
+
+    def _begin(self, event: gr.EventData, *kinds: AxisKind) -> list[Any]:
+        """Somebody chose what varies along an axis: the values of before meant something else."""
+        chosen = [self.form.components[f"{letter}.kind"] is event.target for letter in LETTERS]
+        return [gr.update(value=USUAL.get(kind, "")) if its else gr.skip() for kind, its in zip(kinds, chosen, strict=True)]
+
     def refresh(self, request: gr.Request, seen: str) -> list[Any]:
         """The runs and LoRAs there are now; what has not changed is left alone."""
         runs = [(f"{job.name} · {when(job)}", job.id) for job in self._runs()]
@@ -220,11 +226,10 @@ def _value(value: Any) -> dict[str, Any]:
     return gr.update(value=value)
 
 
-def _begin(kind: AxisKind) -> Any:
-    """Somebody chose what varies: the values of before meant something else."""
-    return gr.update(value=USUAL.get(kind, ""))
+def _hints(*kinds: AxisKind) -> list[Any]:
+    return [gr.update(**_hint(kind)) for kind in kinds]
 
 
-def _hint(kind: AxisKind) -> Any:
+def _hint(kind: AxisKind) -> dict[str, Any]:
     """What values of this kind look like."""
-    return gr.update(visible=kind != "none", placeholder=label(f"axis.example.{kind}"))
+    return {"visible": kind != "none", "placeholder": label(f"axis.example.{kind}")}

@@ -48,6 +48,7 @@ class RunPanel:
             self.trouble = gr.HTML(elem_id=f"{name}-trouble", visible=False)
             with gr.Row(elem_classes=["buttons"]):
                 self.try_it = gr.Button(label("run.try"), variant="primary", elem_id=f"{name}-try", visible=False, size="md")
+                self.compare = gr.Button(label("run.compare"), elem_id=f"{name}-compare", visible=False, size="md")
                 self.resume = gr.Button(
                     label("run.resume"), variant="primary", elem_id=f"{name}-resume", visible=False, size="md"
                 )
@@ -59,7 +60,7 @@ class RunPanel:
                 self.files = gr.HTML(elem_id=f"{name}-files", min_width=260)
         self.outputs: list[Any] = [
             self.job, self.seen, self.timer, self.box, self.head, self.trouble, self.stop, self.resume, self.cancel, self.try_it,
-            self.curve, self.samples, self.files,
+            self.compare, self.curve, self.samples, self.files,
         ]  # fmt: skip
         quiet: dict[str, Any] = {"outputs": self.outputs, "show_progress": "hidden", "api_visibility": "private"}
         self.ticked = self.timer.tick(self._tick, [self.job, self.seen], queue=False, **quiet)
@@ -105,6 +106,7 @@ class RunPanel:
             "resume": job.state in RESUMABLE,
             "cancel": job.state == "queued",
             "try": trying,
+            "compare": job.state == "done",
             "curve": curve_html(job, view, language),
             "samples": samples_html(job, view, self.context.workspace, language),
             "files": files_html(job, view, self.context.workspace, language),
@@ -122,6 +124,6 @@ class RunPanel:
             shown("state", visible=True),
             shown("head", value=drawn["head"]),
             gr.skip() if trouble is None else gr.update(value=trouble, visible=bool(trouble)),
-            *(shown(name, visible=drawn[name]) for name in ("stop", "resume", "cancel", "try")),
+            *(shown(name, visible=drawn[name]) for name in ("stop", "resume", "cancel", "try", "compare")),
             *(shown(name, value=drawn[name]) for name in ("curve", "samples", "files")),
         ]
