@@ -143,7 +143,7 @@ class GenerateConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _old_sampler(cls, given: Any) -> Any:
-        """"DPM++ 2M Karras" was one name once, and is in many pictures and scripts."""
+        """ "DPM++ 2M Karras" was one name once, and is in many pictures and scripts."""
         if isinstance(given, dict) and isinstance(given.get("sampler"), str):
             sampler, schedule = split_sampler(given["sampler"])
             return {**given, "sampler": sampler, "schedule": schedule or given.get("schedule", "Automatic")}

@@ -167,7 +167,7 @@ class SampleOptions(Section):
     @field_validator("sampler", mode="before")
     @classmethod
     def _old_sampler(cls, given: Any) -> Any:
-        """"DPM++ 2M Karras" was one name once; its schedule is what Automatic means there."""
+        """ "DPM++ 2M Karras" was one name once; its schedule is what Automatic means there."""
         return split_sampler(given)[0] if isinstance(given, str) else given
 
 

@@ -79,7 +79,9 @@ def middle_layer(denoiser: nn.Module) -> nn.Module:
     """The block half-way through a U-Net or a transformer."""
     if isinstance(middle := getattr(denoiser, "mid_block", None), nn.Module):
         return middle
-    blocks = [block for _, child in denoiser.named_children() if isinstance(child, nn.ModuleList) and len(child) > 1 for block in child]
+    blocks = [
+        block for _, child in denoiser.named_children() if isinstance(child, nn.ModuleList) and len(child) > 1 for block in child
+    ]
     return blocks[len(blocks) // 2]
 
 

@@ -40,9 +40,7 @@ def make_pictures(desk: Desk, job: Job, maker: PictureMaker) -> None:
         config = validate(GenerateConfig, job.config)
         out = desk.workspace.outputs / time.strftime("%Y-%m-%d")
         watch = PictureWatch(desk, job)
-        maker.generate(
-            config, out, watch.progress, watch.preview, lambda each: made.append(record(each, desk.workspace))
-        )
+        maker.generate(config, out, watch.progress, watch.preview, lambda each: made.append(record(each, desk.workspace)))
         return {"pictures": made}
 
     see_through(desk, job, work, lambda: {"pictures": made} if made else None)

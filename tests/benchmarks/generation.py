@@ -122,7 +122,11 @@ class _Bench:
         """Five strengths by five seeds, beside the same 25 pictures asked for one strength at a time."""
         picture = self.request(f"a red cat {NAMES[0]}")
         config = GridConfig(
-            picture=picture, x=Axis(kind="strength", values=CELLS), y=Axis(kind="seed", values="1-5"), base_column=False, score=False
+            picture=picture,
+            x=Axis(kind="strength", values=CELLS),
+            y=Axis(kind="seed", values="1-5"),
+            base_column=False,
+            score=False,
         )
         plan = plan_grid(config, self.workspace)
 

@@ -201,8 +201,11 @@ class _Builder:
         followers = [form.components[key] for key in self.own]
         schedule = form.components["schedule"]
         form.components["model"].change(
-            self._follow, [form.components["model"], self.followed, schedule, *followers], [self.followed, schedule, *followers],
-            queue=False, **quiet,
+            self._follow,
+            [form.components["model"], self.followed, schedule, *followers],
+            [self.followed, schedule, *followers],
+            queue=False,
+            **quiet,
         ).then(form.seen, form.inputs, form.inputs, queue=False, **quiet)
         self._remember(quiet)
         self._refresh_outputs = [
@@ -278,9 +281,7 @@ class _Builder:
         """While a prompt is typed: how long it is, and what is certain not to happen."""
         language = self.context.language(request)
         config = GenerateConfig(prompt=prompt or "", negative_prompt=negative or "", model=model or "")
-        return [
-            count_html(config.prompt, config.model, self.workspace, language), early_html(config, self.workspace, language)
-        ]
+        return [count_html(config.prompt, config.model, self.workspace, language), early_html(config, self.workspace, language)]
 
     def _start(
         self, request: gr.Request, press: str, marked: list[str], use_live: bool, live_run: str, painted: source_box.Painted, *values: Any

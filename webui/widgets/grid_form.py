@@ -12,7 +12,7 @@ import gradio as gr
 
 from engine import library
 from engine.config.generate import GenerateConfig
-from engine.config.grid import AxisKind, GridConfig, GridOptions
+from engine.config.grid import Axis, AxisKind, GridConfig, GridOptions
 from engine.errors import EngineError
 from engine.grid.pace import seconds
 from engine.grid.plan import LETTERS, plan_grid
@@ -70,12 +70,12 @@ class GridForm:
         self.marked, self.lists, self.opened = gr.State([]), gr.State(""), gr.State(False)
         with gr.Accordion(label("gen.grid"), open=False, elem_id="generate-grid") as self.section:
             for letter in LETTERS:
-                kind = self.form.fields[f"{letter}.kind"].default
+                usual: Axis = getattr(GridOptions(), letter)  # a field declared once for all axes; the first has a use of its own
                 with gr.Row(elem_classes=["axis"]):
-                    place(f"{letter}.kind", min_width=150, scale=2)
+                    place(f"{letter}.kind", min_width=150, scale=2, value=usual.kind)
                     place(
-                        f"{letter}.values", min_width=150, scale=3, lines=1, max_lines=4, visible=kind != "none",
-                        placeholder=label(f"axis.example.{kind}"),
+                        f"{letter}.values", min_width=150, scale=3, lines=1, max_lines=4, value=usual.values,
+                        visible=usual.kind != "none", placeholder=label(f"axis.example.{usual.kind}"),
                     )  # fmt: skip
             with gr.Row():
                 place("run", min_width=180)

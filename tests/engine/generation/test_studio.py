@@ -397,7 +397,9 @@ def test_batches_are_the_pictures_of_their_seeds(studio: Studio) -> None:
 
 
 def test_a_variation_keeps_the_seed_and_counts_its_own(studio: Studio) -> None:
-    plain, *varied = (make(studio, "a", **options)[0] for options in ({}, *({"variation_seed": n, "variation_strength": 0.5} for n in (3, 4))))
+    plain, *varied = (
+        make(studio, "a", **options)[0] for options in ({}, *({"variation_seed": n, "variation_strength": 0.5} for n in (3, 4)))
+    )
     both = make(studio, "a", variation_seed=3, variation_strength=0.5, batch_size=2)
     assert [picture.seed for picture in both] == [7, 7] and all(map(alike, both, varied)) and not same(both[0], plain)
     assert "Variation seed: 4, Variation seed strength: 0.5" in both[1].infotext
@@ -418,7 +420,9 @@ def test_a_style_is_part_of_the_prompt(studio: Studio) -> None:
     (styled,) = make(studio, "a cat", negative_prompt="bad", styles=["sketch"])
     assert same(styled, make(studio, "a sketch of a cat", negative_prompt="bad, blurry")[0])
     (unknown,) = make(studio, "a cat", styles=["sketsh"])
-    assert [problem["code"] for problem in unknown.problems] == ["prompt.style_unknown"] and same(unknown, make(studio, "a cat")[0])
+    assert [problem["code"] for problem in unknown.problems] == ["prompt.style_unknown"] and same(
+        unknown, make(studio, "a cat")[0]
+    )
 
 
 def test_a_skipped_batch_is_left_out_and_the_next_is_made(studio: Studio) -> None:

@@ -78,7 +78,9 @@ def test_a_run_in_a_fresh_cache_disturbed_by_pictures_is_the_same(
     """Pictures with the live adapter between the steps, with another LoRA, with random seeds; and nothing cached before."""
     (workspace.root / "cache").rename(workspace.root / "cache-of-before")
     requests = [
-        GenerateConfig(model="tiny", prompt="a cat <lora:straight:0.7>", steps=1, width=64, height=64, compare=True, live_run="x"),
+        GenerateConfig(
+            model="tiny", prompt="a cat <lora:straight:0.7>", steps=1, width=64, height=64, compare=True, live_run="x"
+        ),
         GenerateConfig(model="tiny", prompt="mofumo", steps=1, width=64, height=64, batch_size=2, sampler="DDIM"),
     ]
     made = []
@@ -97,7 +99,9 @@ def test_a_run_in_a_fresh_cache_disturbed_by_pictures_is_the_same(
     assert made[0].file.read_bytes() != made[1].file.read_bytes()
 
 
-def test_a_picture_that_does_not_ask_for_the_run_is_made_without_it(workspace: Workspace, folder: Path, config: TrainConfig) -> None:
+def test_a_picture_that_does_not_ask_for_the_run_is_made_without_it(
+    workspace: Workspace, folder: Path, config: TrainConfig
+) -> None:
     plain = GenerateConfig(model="tiny", prompt="a cat", seed=3, steps=1, width=64, height=64)
     made = []
 
