@@ -23,7 +23,7 @@ MEANT = 5
 
 def seconds(plan: GridPlan, workspace: Workspace) -> float | None:
     """Seconds for all pictures of a grid; None when no picture was made with one of its models yet."""
-    done = open_store(workspace.database).list(LOOKED_AT, states=("done",), kinds=("generate",))
+    done = open_store(workspace.database).list(LOOKED_AT, states=("done",), kinds=("generate", "grid"))
     models = {cell.config.choice: cell.config.choice for cell in plan.cells}
     facts = {choice: choose(choice, workspace) for choice in models}
     paces = {choice: pace(done, choice.model, facts[choice]) for choice in models}
@@ -40,10 +40,11 @@ def pace(jobs: Sequence[Job], model: str, facts: ModelFacts) -> float | None:
     """Seconds for a step of one megapixel with a model, from finished jobs, the newest first; None when there are none."""
     found: list[float] = []
     for job in jobs:
-        if job.config.get("model") != model or not job.started or not job.finished:
+        request = job.config.get("picture", job.config)  # a grid's is about that of each cell
+        if request.get("model") != model or not job.started or not job.finished:
             continue
         try:
-            done = work(validate(GenerateConfig, job.config), facts, len((job.result or {}).get("pictures", [])))
+            done = work(validate(GenerateConfig, request), facts, len((job.result or {}).get("pictures", [])))
         except EngineError:  # settings of another version
             continue
         found += [(job.finished - job.started) / done] if done else []

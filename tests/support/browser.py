@@ -27,10 +27,7 @@ def until(seen: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def settled(page: Any, quiet: float = 0.4, seconds: float = 60) -> None:
-    """Wait until the page has asked the server nothing, and been answered all, for `quiet` seconds.
-
-    A list that is opened while its new choices arrive makes Gradio's own script fail.
-    """
+    """Wait until the page has asked the server nothing, and been answered all, for `quiet` seconds."""
     waiting: set[Any] = set()
     last = time.monotonic()
 

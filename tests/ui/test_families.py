@@ -19,7 +19,7 @@ from engine.formats.infotext import read_infotext_from_image
 from engine.formats.models import MODELS
 from engine.formats.models.base import Habits
 from engine.formats.summary import describe
-from tests.support.browser import settled, tab, until
+from tests.support.browser import tab, until
 from tests.support.pictures import make_photos
 from tests.ui.conftest import ROOT, Server, start
 from webui import presets
@@ -130,8 +130,7 @@ def test_the_lora_tab_follows_the_model(open_page: Callable) -> None:
         fields = [*(f"adapter-{key}" for key in STARTER_FIELDS), *(f"training-{key}" for key in TRAINING_FIELDS)]
         until(lambda: {key.partition("-")[2] for key in fields if page.is_visible(f"#train-{key}")} == set(seen))
         names = [t(f"preset.{name.replace('/', '-')}", "ja") for name in presets.names() if name.startswith(f"{family}/")]
-        settled(page)
-        assert options(page, "train-preset") == names
+        until(lambda: options(page, "train-preset") == names)
 
     follows("tiny-sdxl", "sdxl", "conv_rank", "train_text_encoder", "text_encoder_learning_rate")
     follows("tiny-z_image", "z_image", "timestep_sampling")

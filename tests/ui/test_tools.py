@@ -51,7 +51,7 @@ def test_an_algorithm_shows_its_own_fields_and_is_trained(open_page: Callable, s
     until(lambda: shown(page, "rank", "decompose", "factor", "side") == [False, False, False, True])
     choose(page, "train-adapter-kind", "LoKr")
     until(lambda: shown(page, "rank", "decompose", "factor", "side") == [True, True, True, False])
-    assert t("text.kind.lokr", "en") in page.inner_text("#train-about")
+    until(lambda: t("text.kind.lokr", "en") in page.inner_text("#train-about"))
     assert page.locator("#train-adapter-rank input").input_value() == "3", "what both have stays"
 
     fill(page, "train-adapter-factor", "0")

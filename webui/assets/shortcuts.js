@@ -53,7 +53,7 @@
         if (event.isComposing || event.keyCode === 229 || event.repeat) return;
         const make = event.key === 'Enter' && (event.ctrlKey || event.metaKey);
         const stop = event.key === 'Escape' && !document.fullscreenElement && !seen(OVER);
-        const button = make ? seen('#generate-start') : stop ? seen('#generate-stop') : null;
+        const button = make ? seen('#generate-start') : stop ? seen('#generate-stop, #grid-stop') : null;
         if (!button) return;
         event.preventDefault();
         button.click();

@@ -96,7 +96,7 @@ class _Builder:
                 with gr.Tab(label("gen.pictures"), id="pictures"):
                     self.result.place(self.stop, self.skip)
                 with gr.Tab(label("gen.grid_tab"), id="grid"):
-                    self.grid.panel.place(self.grid.form.stop)
+                    self.grid.panel.place()
                 with gr.Tab(label("gen.saved"), id="saved") as self.saved_tab:
                     self.history = History(self.context)
         self._listen()
@@ -222,6 +222,7 @@ class _Builder:
         at_once: dict[str, Any] = {"queue": False, **quiet}
         for button in (history.use, history.to_grid):
             button.click(recall.from_saved, [history.chosen, *recall.inputs], recall.outputs, **at_once)
+        self.grid.used.then(self.shelf.refresh, self.shelf.inputs, self.shelf.outputs, **at_once)
         history.to_grid.click(self.grid.open, None, self.grid.fill_outputs[:2], **at_once)
         history.to_source.click(self._as_source, history.chosen, self.editor, **at_once)
         self.saved_tab.select(history.load, history.load_inputs, history.load_outputs, **at_once)

@@ -23,6 +23,7 @@ class GridBench:
 
     Attributes:
         form, panel: its two parts.
+        used: what is suggested was taken, maybe into the LoRA folder.
         fill_outputs: of `fill`.
     """
 
@@ -45,10 +46,10 @@ class GridBench:
         form.listen(under, read, quiet)
         started = [form.marked, form.line, *form.form.inputs, results, *panel.shown]
         form.go.click(self._start, [press, form.marked, *under, *form.inputs], started, js=PRESS, **quiet)
-        form.stop.click(self._stop, panel.job, panel.shown, **quiet)
+        panel.stop.click(self._stop, panel.job, panel.shown, **quiet)
         panel.use.click(recall.from_saved, [panel.chosen, *recall.inputs], recall.outputs, **quiet)
         prompt = form.request.components["prompt"]
-        panel.shortlist.select(panel.use_best, [panel.job, prompt], [prompt, panel.notice], **quiet)
+        self.used = panel.shortlist.select(panel.use_best, [panel.job, prompt], [prompt, panel.notice], **quiet)
         self.fill_outputs: list[Any] = [form.section, form.opened, *form.form.inputs]
 
     def _start(self, request: gr.Request, press: str, marked: list[str], *given: Any) -> list[Any]:

@@ -85,9 +85,7 @@ class GridForm:
                 place("base_column", min_width=180)
                 place("score", min_width=180)
             self.line = gr.HTML(elem_id="grid-line")
-            with gr.Row(elem_classes=["go"]):
-                self.go = gr.Button(label("gen.grid_go"), variant="primary", size="lg", elem_id="grid-start", scale=3)
-                self.stop = gr.Button(label("gen.stop"), size="lg", elem_id="grid-stop", scale=1, visible=False, min_width=90)
+            self.go = gr.Button(label("gen.grid_go"), variant="primary", size="lg", elem_id="grid-start")
         self.refresh_outputs: list[Any] = [self.lists, self.form.components["run"], self.form.components["adapter"]]
 
     @property

@@ -56,15 +56,13 @@ class GridPanel:
     def __init__(self, context: Context) -> None:
         self.context, self.workspace, self.jobs = context, context.workspace, context.jobs
 
-    def place(self, stop: Any) -> None:
-        """Make the components where the layout now stands.
-
-        Args:
-            stop: the button that is seen while a grid is made.
-        """
+    def place(self) -> None:
+        """Make the components where the layout now stands."""
         self.job, self.seen, self.cell, self.chosen = gr.State(""), gr.State(""), gr.State(""), gr.State("")
         self.timer = gr.Timer(SECONDS, active=False)
-        self.status = gr.HTML(elem_id="grid-status")
+        with gr.Row(elem_classes=["grid-head"]):
+            self.status = gr.HTML(elem_id="grid-status")
+            self.stop = gr.Button(label("gen.stop"), size="md", elem_id="grid-stop", visible=False, scale=0, min_width=90)
         self.view = gr.HTML(elem_id="grid-view", js_on_load=CHOOSE)
         with gr.Column(visible=False, elem_id="grid-detail") as self.detail:
             self.picture = gr.HTML(elem_id="grid-picture")
@@ -79,9 +77,9 @@ class GridPanel:
                 buttons=["copy"],
                 elem_id="grid-parameters",
             )
-        self.shortlist = gr.HTML(elem_id="grid-shortlist", js_on_load=CHOOSE)
         self.notice = gr.HTML(elem_id="grid-notice", visible=False)
-        self.shown: list[Any] = [self.job, self.seen, self.timer, self.status, stop, self.view, self.shortlist]
+        self.shortlist = gr.HTML(elem_id="grid-shortlist", js_on_load=CHOOSE)
+        self.shown: list[Any] = [self.job, self.seen, self.timer, self.status, self.stop, self.view, self.shortlist, self.notice]
         self.details: list[Any] = [self.cell, self.chosen, self.detail, self.picture, self.use, self.parameters]
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
         self.timer.tick(self._tick, [self.job, self.seen, self.cell], self.shown, **quiet)
@@ -109,7 +107,7 @@ class GridPanel:
 
     def _nothing(self, language: str) -> list[Any]:
         words = empty(t("text.grid.empty_title", language), t("text.grid.empty", language))
-        return ["", "", gr.Timer(active=False), words, gr.update(visible=False), "", ""]
+        return ["", "", gr.Timer(active=False), words, gr.update(visible=False), "", "", gr.update(visible=False)]
 
     def show(self, job: Job, language: str, seen: str = "", cell: str = "") -> list[Any]:
         """Updates of `shown`; pictures that stand there already, by `seen`, are left alone."""
@@ -122,7 +120,15 @@ class GridPanel:
         now = hashlib.sha1((view + listed).encode()).hexdigest()
         drawn = [gr.skip()] * 2 if now == seen else [view, listed]
         status = _waiting(job, self.workspace.root, language) if working else _ended(job, record, language)
-        return [job.id, now, gr.Timer(active=working or not small.whole), status, gr.update(visible=working), *drawn]
+        return [
+            job.id,
+            now,
+            gr.Timer(active=working or not small.whole),
+            status,
+            gr.update(visible=working),
+            *drawn,
+            gr.update(visible=False),
+        ]
 
     def record(self, job: Job) -> GridRecord | None:
         """What a grid has become so far; None before its first look at the queue, and where its folder has gone."""

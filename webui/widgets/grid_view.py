@@ -22,8 +22,8 @@ from webui.widgets.html import esc, tag, text
 
 SIDE = 320
 """Longest side of a small copy, px."""
-ROOM, NARROWEST, WIDEST = 540, 84, 200
-"""For all columns, and for one of them, px."""
+ROOM, NARROWEST, WIDEST = 400, 72, 200
+"""For the pictures of a row, and for one of them, px."""
 SHOWN_LABEL, SHOWN_ERROR = 80, 160
 """Characters."""
 _VERSION = re.compile(r"epoch (\d+) / step (\d+)")
@@ -64,7 +64,7 @@ def grid_html(record: GridRecord, small: Small, working: bool, chosen: str, lang
             if z.kind != "none" or z.base:
                 title += text("p", f"{axis_name(z, language)} {shown_label(z, depth, language)}".strip(), class_="hint")
             blocks.append(title + _table(record, cells, (number, depth), small, working, chosen, language))
-    side = min(max(ROOM // len(record.lines["x"].labels), NARROWEST), WIDEST)
+    side = min(max(ROOM // len(record.lines["x"].labels) - 6, NARROWEST), WIDEST)
     return tag("div", "".join(blocks), class_="picture-grid", style=f"--side: {side}px")
 
 

@@ -326,14 +326,15 @@ def test_the_time_is_that_of_earlier_pictures_by_steps_and_size(workspace: Works
     plan = plan_grid(grid(x="steps 10, 30", width=128, height=128), workspace)
     assert seconds(plan, workspace) is None
     store, facts = open_store(workspace.database), choose(GenerateConfig().choice, workspace)
-    for took, side in ((4.0, 64), (2.0, 64), (8.0, 128)):
+    for took, side, kind in ((4.0, 64, "generate"), (2.0, 64, "grid"), (8.0, 128, "generate")):
         config = GenerateConfig(model="starter", steps=20, width=side, height=side, batch_size=2)
-        job = store.add("generate", config.model_dump(mode="json"), "x")
-        assert store.claim("w", ("generate",))
+        asked = config if kind == "generate" else GridConfig(picture=config)
+        job = store.add(kind, asked.model_dump(mode="json"), "x")
+        assert store.claim("w", (kind,))
         store.finish(job.id, "done", result={"pictures": [{}, {}]})
         with store._transaction() as connection:
             connection.execute("UPDATE jobs SET started = ?, finished = ? WHERE id = ?", (100.0, 100.0 + took, job.id))
-    jobs = store.list(kinds=("generate",))
+    jobs = store.list(kinds=("generate", "grid"))
     paces = sorted(1e6 * took / (2 * 20 * side**2) for took, side in ((4.0, 64), (2.0, 64), (8.0, 128)))
     assert pace(jobs, "starter", facts) == pytest.approx(paces[1]) and pace(jobs, "other", facts) is None
     assert seconds(plan, workspace) == pytest.approx(paces[1] * 40 * 128**2 / 1e6)

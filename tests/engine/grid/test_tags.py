@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.generation.tags import parse_tags
-from engine.grid.tags import retag, rewrite, without_tags
+from engine.grid.tags import call, retag, rewrite, without_tags
 
 
 def changed(source: str, **changes: str) -> str:
@@ -64,3 +64,22 @@ def test_a_new_strength_is_the_only_change(prompt: str, strength: str) -> None:
 def test_nothing_changed_is_the_prompt_and_all_taken_out_is_its_text(prompt: str) -> None:
     assert rewrite(prompt, lambda tag: tag.source) == prompt
     assert rewrite(prompt, lambda tag: "") == without_tags(prompt) == parse_tags(prompt)[0]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("a cat", "a cat <lora:new:0.8>"),
+        ("", "<lora:new:0.8>"),
+        ("a cat <lora:old:1:lbw=INS>, red", "a cat <lora:new:0.8:lbw=INS>, red"),
+        ("<lora:style:0.5> a cat", "<lora:style:0.5> a cat <lora:new:0.8>"),
+        ("<lora:old:1> a <lora:new:0.2>cat", "<lora:new:0.8> a cat"),
+        ("a cat <lora:old:x>", "a cat <lora:old:x> <lora:new:0.8>"),
+    ],
+)
+def test_an_adapter_is_called_once(prompt: str, expected: str) -> None:
+    assert call(prompt, {"old", "new"}, "new", "0.8") == expected
+
+
+def test_an_adapter_is_called_with_two_strengths() -> None:
+    assert call("a <lora:old>", {"old"}, "new", "0.5:1") == "a <lora:new:0.5:1>" == call("a", {"old"}, "new", "0.5:1")
