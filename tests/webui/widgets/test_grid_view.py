@@ -136,7 +136,7 @@ def test_why() -> None:
         and varied[1:] == [t("text.grid.stronger_same", "en", strength="1", diversity="30 %")]
     )
     later = told(group(1, 0, 0.8), group(1, 1, 0.5))
-    assert later[1:] == [t("text.grid.later_alike", "en", version="epoch 2 (step 8)", likeness="50 %")]
+    assert later[1:] == [t("text.grid.later_alike", "en", version=t("text.grid.version", "en", epoch=2, step=8), likeness="50 %")]
     alone = told(group(1, 0, 0.8, None), group(2, 0, 0.5, None))
     assert alone == [
         t("text.grid.why_one", "en", likeness="80 %", count=2), t("text.grid.stronger_alike", "en", strength="1", likeness="50 %")
