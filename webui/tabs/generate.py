@@ -155,7 +155,7 @@ class _Builder:
             self.recall = RecallBox(self.context, self.form)
         section = self.form.place_level
         fields: dict[str, Any] = {"elem_classes": ["fields"]}
-        with gr.Accordion(label("gen.source"), open=False, elem_id="generate-source-section") as self.source_section:
+        with gr.Accordion(label("gen.source"), open=False, elem_id="generate-source-section"):
             self.editor = source_box.editor()
             with gr.Row(**fields):
                 section("source.", "advanced")
