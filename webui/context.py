@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import gradio as gr
 
 from engine.errors import EngineError, JobError
 from engine.fitting import DeviceProfile, read_profile
+from engine.jobs.job import DOWNLOADS, FILES
 from engine.jobs.store import JobStore
 from engine.jobs.supervisor import Supervisor
 from engine.workspace import Workspace
@@ -24,7 +25,7 @@ class Context:
 
     Attributes:
         supervisor: sees to the worker; None where nothing shall be computed.
-        downloader: sees to the worker that fetches files; None where nothing shall be fetched.
+        lanes: see to the workers that do not compute, by the name of their lane; one that is missing does nothing.
         forced_language: `--lang`, or None for the browser's.
         guest: user name of guests, who may make pictures but not train; None when there are none.
     """
@@ -34,7 +35,7 @@ class Context:
     supervisor: Supervisor | None = None
     forced_language: str | None = None
     guest: str | None = None
-    downloader: Supervisor | None = None
+    lanes: Mapping[str, Supervisor] = field(default_factory=dict)
 
     def language(self, request: gr.Request | None) -> str:
         return i18n.language(request, self.forced_language)  # type: ignore[arg-type]  # a Request passes its headers on
@@ -50,8 +51,15 @@ class Context:
 
     def ensure_downloader(self) -> None:
         """The same for downloads."""
-        if self.downloader:
-            self.downloader.ensure_worker()
+        self._ensure_lane(DOWNLOADS)
+
+    def ensure_files(self) -> None:
+        """The same for what only looks at pictures."""
+        self._ensure_lane(FILES)
+
+    def _ensure_lane(self, lane: str) -> None:
+        if lane in self.lanes:
+            self.lanes[lane].ensure_worker()
 
     def check_owner(self, request: gr.Request | None) -> None:
         """Raises JobError: `guest.refused`."""

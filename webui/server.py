@@ -9,12 +9,13 @@ import signal
 import socket
 import threading
 import webbrowser
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
-from engine.jobs.job import DOWNLOADS, WORKING
+from engine.jobs.job import LANES, WORKING
 from engine.jobs.store import open_store
 from engine.jobs.supervisor import Supervisor
 from engine.workspace import Workspace
@@ -41,22 +42,22 @@ def serve(options: argparse.Namespace) -> int:
     ).prepare()
     # Gradio reads this when it is imported
     os.environ["GRADIO_TEMP_DIR"] = str(workspace.cache / "gradio")
-    supervisor, downloader = Supervisor(workspace), Supervisor(workspace, device=DOWNLOADS)
+    supervisor, lanes = Supervisor(workspace), {lane: Supervisor(workspace, device=lane) for lane in LANES}
     supervisor.reap()
     page = None
     try:
-        page, address = _launch(workspace, supervisor, downloader, options, ended)
+        page, address = _launch(workspace, supervisor, lanes, options, ended)
         if options.api:
             print(f"HTTP API: {address}/sdapi/v1", flush=True)
         print(f"LoRA Atelier is ready: {address}", flush=True)
-        _keep_workers(workspace, supervisor, downloader)  # only now: its imports would slow down the start of the page
+        _keep_workers(workspace, supervisor, lanes)  # only now: its imports would slow down the start of the page
         if not options.no_browser:
             webbrowser.open(address)
         while not ended.wait(SECONDS_BETWEEN_LOOKS):
-            _keep_workers(workspace, supervisor, downloader)
+            _keep_workers(workspace, supervisor, lanes)
     finally:
         print("Saving and stopping …", flush=True)
-        stopping = [threading.Thread(target=each.stop_workers, args=(SECONDS_TO_SAVE,)) for each in (supervisor, downloader)]
+        stopping = [threading.Thread(target=each.stop_workers, args=(SECONDS_TO_SAVE,)) for each in (supervisor, *lanes.values())]
         for each in stopping:
             each.start()
         if page is not None:
@@ -81,18 +82,23 @@ def _on_signals(ended: threading.Event) -> Any:
     return lambda: [signal.signal(number, old) for number, old in before.items()]
 
 
-def _keep_workers(workspace: Workspace, supervisor: Supervisor, downloader: Supervisor) -> None:
-    """See to the worker that computes, and to the other one while there is something to fetch."""
+def _keep_workers(workspace: Workspace, supervisor: Supervisor, lanes: Mapping[str, Supervisor]) -> None:
+    """See to the worker that computes, and to those of the lanes while there is something to do for them."""
     from engine.errors import EngineError
 
-    waiting = open_store(workspace.database).list(limit=1, states=("queued", *WORKING), kinds=("download",))
-    for each in (supervisor, *([downloader] if waiting else [])):
+    store = open_store(workspace.database)
+    busy = [each for lane, each in lanes.items() if store.list(limit=1, states=("queued", *WORKING), kinds=LANES[lane])]
+    for each in (supervisor, *busy):
         with contextlib.suppress(EngineError):  # the page says it when somebody wants something done
             each.ensure_worker()
 
 
 def _launch(
-    workspace: Workspace, supervisor: Supervisor, downloader: Supervisor, options: argparse.Namespace, ended: threading.Event
+    workspace: Workspace,
+    supervisor: Supervisor,
+    lanes: Mapping[str, Supervisor],
+    options: argparse.Namespace,
+    ended: threading.Event,
 ) -> tuple[Any, str]:
     """(the running page, its address)."""
     from starlette.middleware import Middleware
@@ -106,7 +112,7 @@ def _launch(
     from webui.guard import Guard, Hosts
 
     guest = options.guest_auth[0] if options.guest_auth else None
-    context = Context(workspace, open_store(workspace.database), supervisor, options.lang, guest, downloader)
+    context = Context(workspace, open_store(workspace.database), supervisor, options.lang, guest, lanes)
     hosts = Hosts([*options.allow_host, *(_own_names() if options.listen else [])], any_address=options.listen)
     page = build(context)
     page.queue(api_open=False, default_concurrency_limit=8, max_size=64)

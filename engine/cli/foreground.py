@@ -11,7 +11,7 @@ import time
 from engine.cli.common import one_line
 from engine.errors import EngineError
 from engine.jobs.desk import Desk
-from engine.jobs.job import WORKING, Job, lane_of
+from engine.jobs.job import DOWNLOADS, FILES, WORKING, Job, lane_of
 from engine.jobs.lock import FileLock
 from engine.jobs.mailbox import Mailbox, obey_signals
 from engine.jobs.process import lives, this_process
@@ -56,7 +56,7 @@ def carry_out(job: Job, workspace: Workspace) -> Job:
         if not told:
             told = True
             holder = lock.read().get("pid", "?")
-            busy = "has the device" if lane == "auto" else "fetches files"
+            busy = {"auto": "has the device", DOWNLOADS: "fetches files", FILES: "looks at pictures"}[lane]
             print(f"Process {holder} {busy}. The job {job.id} is in the queue and is followed here.", flush=True)
         line.show(job, job.progress or {"phase": job.state})
         time.sleep(LOOK_SECONDS)

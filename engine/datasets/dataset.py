@@ -1,19 +1,17 @@
-"""The words for what a dataset is: pictures in concepts, findings, and a fingerprint of the exact content.
+"""The words for what a dataset is: pictures in concepts, and findings.
 
-Plain data; how it is read from a folder is `scan`'s business.
+Plain data; how it is read from a folder is `scan`'s business, and its exact bytes are `content`'s.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from engine.errors import DatasetError
+from engine.datasets.regularisation import balanced
 
-CaptionSource = Literal["file", "folder", "trigger", "none"]
+CaptionSource = Literal["file", "metadata", "folder", "trigger", "none"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +22,7 @@ class Picture:
         width, height: upright, px.
         caption: what is trained on; where it came from is `caption_source`.
         caption_path: the caption file beside the picture, even if it could not be used.
+        trigger: the word put in front of its caption; None is the run's own, "" is none.
     """
 
     path: Path
@@ -32,6 +31,7 @@ class Picture:
     caption: str
     caption_source: CaptionSource
     caption_path: Path | None = None
+    trigger: str | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -40,12 +40,23 @@ class Picture:
 
 @dataclass(frozen=True)
 class Concept:
-    """A folder of pictures that belong together: its name, showings of each picture per epoch, and class tokens."""
+    """A folder of pictures that belong together.
+
+    Attributes:
+        repeats: showings of each picture per epoch; those of regularisation pictures are balanced, see `Dataset.repeats`.
+        class_tokens: the caption of pictures that have none.
+        regularisation: pictures of the class in general, which are not what is learnt.
+        kind: what the pictures have in common, a word of `engine.config.train.Kind`; "" where nobody said.
+        trigger: the word of its own; "" takes the dataset's or the run's.
+    """
 
     name: str
     repeats: int
     class_tokens: str
     pictures: list[Picture]
+    regularisation: bool = False
+    kind: str = ""
+    trigger: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,11 +71,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What `scan` found below `folder`."""
+    """What `scan` found below `folder`.
+
+    Attributes:
+        sources: files beyond pictures and caption files that were read: `dataset.yaml` and metadata with captions.
+    """
 
     folder: Path
     concepts: list[Concept]
     findings: list[Finding]
+    sources: tuple[Path, ...] = ()
 
     @property
     def pictures(self) -> list[Picture]:
@@ -72,41 +88,27 @@ class Dataset:
         return [picture for concept in self.concepts for picture in concept.pictures]
 
     @property
-    def repeats(self) -> list[int]:
-        """Showings per epoch, in the order of `pictures`."""
-        return [concept.repeats for concept in self.concepts for _ in concept.pictures]
+    def learnt(self) -> list[Concept]:
+        """The concepts without those of regularisation pictures."""
+        return [concept for concept in self.concepts if not concept.regularisation]
 
     @property
     def views_per_epoch(self) -> int:
-        """Pictures counted with their repeats."""
-        return sum(self.repeats)
+        """Showings per epoch of what is learnt."""
+        return sum(concept.repeats * len(concept.pictures) for concept in self.learnt)
 
-    def fingerprint(self) -> str:
-        """SHA-256 over name, size and content hash of every picture and caption file: equal means the same data.
+    @property
+    def repeats(self) -> list[int]:
+        """Showings per epoch, in the order of `pictures`; 0 for regularisation pictures that are left over."""
+        own = [concept.repeats for concept in self.concepts if concept.regularisation for _ in concept.pictures]
+        shown = iter(balanced(own, self.views_per_epoch))
+        return [next(shown) if concept.regularisation else concept.repeats for concept in self.concepts for _ in concept.pictures]
 
-        Raises:
-            DatasetError: `dataset.changed` when a file has gone since the scan.
+    def triggers(self, run: str = "") -> list[str]:
+        """The different words that call what is learnt, in order.
+
+        Args:
+            run: the run's own word.
         """
-        digest = hashlib.sha256()
-        for path in self._files():
-            try:
-                name, size = path.relative_to(self.folder).as_posix(), path.stat().st_size
-                digest.update(f"{name}\0{size}\0{file_hash(path)}\n".encode("utf-8", "surrogateescape"))
-            except OSError as error:
-                raise DatasetError(
-                    "dataset.changed", f"{path.name!r} could be read a moment ago and cannot now: {error.strerror}.",
-                    todo="Start again when nothing else changes the folder.", name=path.name,
-                ) from error  # fmt: skip
-        return digest.hexdigest()
-
-    def _files(self) -> Iterator[Path]:
-        for picture in self.pictures:
-            yield picture.path
-            if picture.caption_path:
-                yield picture.caption_path
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        words = (run if picture.trigger is None else picture.trigger for concept in self.learnt for picture in concept.pictures)
+        return list(dict.fromkeys(word for word in words if word))

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from engine.config.choices import ModelChoice
 from engine.config.downloads import DownloadConfig
 from engine.config.generate import GenerateConfig
 from engine.config.grid import GridConfig
+from engine.config.thumbnails import ThumbnailConfig
 from engine.config.tools import ToolConfig
 from engine.config.train import ModelOptions, TrainConfig
 from engine.downloads.sites import sites_of
@@ -20,14 +23,18 @@ from engine.fitting import check_config, read_profile
 from engine.grid.plan import plan_grid, settle
 from engine.jobs import run_folder
 from engine.jobs.generating import ResultPicture, pictures_of
-from engine.jobs.job import DOWNLOADS, LIVE, Job, lane_of
+from engine.jobs.job import DOWNLOADS, FILES, LIVE, WORKING, Job, Kind, lane_of
 from engine.jobs.process import lives
-from engine.jobs.store import name_taken, new_id, open_store
+from engine.jobs.store import JobStore, name_taken, new_id, open_store
 from engine.jobs.supervisor import wake
 from engine.library import choose, find_model
 from engine.preflight import preflight
 from engine.tools.plan import Plan, changes_its_file, default_name, plan
 from engine.workspace import Workspace, check_name
+
+if TYPE_CHECKING:
+    from engine.config.caption import CaptionConfig
+    from engine.config.check import CheckConfig
 
 SHOWN_PROMPT = 60
 
@@ -134,6 +141,54 @@ def start_download(config: DownloadConfig, workspace: Workspace, press_id: str |
     job = next(under_way, None) or store.add("download", config.model_dump(mode="json"), source, press_id)
     wake(workspace, DOWNLOADS)
     return job
+
+
+def start_check(config: CheckConfig, workspace: Workspace, press_id: str | None = None) -> Job:
+    """Queue a look at a dataset. The same `press_id` gives the same job; one of the same dataset that has not begun is left out.
+
+    Raises:
+        EngineError: the dataset or the model is not there.
+    """
+    store = open_store(workspace.database)
+    choose(ModelChoice(config.model), workspace)
+    model = _model_anywhere(config.model, workspace)
+    folder = _dataset_anywhere(config.dataset, workspace)
+    _leave_out(store, ("check",), folder)
+    job = store.add("check", {**config.model_dump(mode="json"), "dataset": folder, "model": model}, Path(folder).name, press_id)
+    wake(workspace, FILES)
+    return job
+
+
+def start_thumbnails(dataset: str, workspace: Workspace) -> Job:
+    """Queue small pictures of a whole dataset, unless that is being done."""
+    store = open_store(workspace.database)
+    folder = _dataset_anywhere(dataset, workspace)
+    waiting = store.list(limit=-1, states=("queued", *WORKING), kinds=("thumbnails",))
+    job = next((job for job in waiting if job.config["dataset"] == folder), None)
+    job = job or store.add("thumbnails", ThumbnailConfig(dataset=folder).model_dump(mode="json"), Path(folder).name)
+    wake(workspace, FILES)
+    return job
+
+
+def start_captioning(config: CaptionConfig, workspace: Workspace, press_id: str | None = None) -> Job:
+    """Queue captions for a dataset. The same `press_id` gives the same job.
+
+    Raises:
+        EngineError: the dataset is not there.
+    """
+    store = open_store(workspace.database)
+    folder = _dataset_anywhere(config.dataset, workspace)
+    kind: Kind = "tag" if config.tagger.kind == "wd14" else "caption"
+    job = store.add(kind, {**config.model_dump(mode="json"), "dataset": folder}, Path(folder).name, press_id)
+    wake(workspace, lane_of(kind))
+    return job
+
+
+def _leave_out(store: JobStore, kinds: tuple[Kind, ...], folder: str) -> None:
+    """Take jobs of a dataset that have not begun out of the queue: another is asked for in their place."""
+    for job in store.list(limit=-1, states=("queued",), kinds=kinds):
+        if job.config["dataset"] == folder:
+            store.ask(job.id, "cancel")
 
 
 def _name_paths(config: ToolConfig, found: Plan, workspace: Workspace) -> None:

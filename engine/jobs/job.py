@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Kind = Literal["train", "generate", "grid", "tool", "download"]
+Kind = Literal["train", "generate", "grid", "tool", "caption", "download", "check", "tag", "thumbnails"]
 State = Literal["queued", "running", "pausing", "paused", "done", "failed", "cancelled", "lost"]
 STATES: tuple[str, ...] = get_args(State)
 
@@ -15,13 +15,15 @@ LIVE = ("queued", *WORKING, "paused", "lost")
 """Not ended: a training run in one of these owns its name."""
 RESUMABLE = ("paused", "lost", "failed")
 """A training run can go on from its last saved state."""
-DOWNLOADS = "downloads"
-"""The lane of jobs that wait for the network: a worker of their own does them, so that they hold up nothing that computes."""
+DOWNLOADS, FILES = "downloads", "files"
+LANES: dict[str, tuple[Kind, ...]] = {DOWNLOADS: ("download",), FILES: ("check", "tag", "thumbnails")}
+"""Jobs that wait for the network, and jobs that look at pictures without the device: each lane has a worker of its own, so that
+they hold up nothing that computes, and a run of many hours does not hold up them. The first kind of a lane comes first."""
 
 
 def lane_of(kind: Kind) -> str:
-    """Which worker does jobs of this kind: the name of a device, or DOWNLOADS."""
-    return DOWNLOADS if kind == "download" else "auto"
+    """Which worker does jobs of this kind: the name of a device, or a key of LANES."""
+    return next((lane for lane, kinds in LANES.items() if kind in kinds), "auto")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Job:
         folder: the run folder relative to the data folder, for training.
         error: `EngineError.to_dict` of why it failed, or was paused by something other than the user.
         result: what came out: `file` of a training run, `pictures` of a generation; of a tool `file` ("" for none) and `report`;
-            of a grid see `engine.jobs.gridding.result_of`, of a download `engine.downloads.download`.
+            of a grid see `engine.jobs.gridding.result_of`, of a download `engine.downloads.download`, of captions
+            `engine.datasets.captioning`; of a check its `verdict`.
         request: "stop" or "cancel" when it was asked to end and has not yet; "skip" when a batch of pictures shall be left out.
         created, started, finished: s since the epoch; `started` is the begin of the present attempt.
         attempt: 1, and one more for each resume.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 from engine.config.choices import ModelChoice
 from engine.config.downloads import DownloadConfig
 from engine.config.generate import GenerateConfig
+from engine.config.thumbnails import ThumbnailConfig
 from engine.config.tools import ToolConfig
 from engine.config.train import TrainConfig
 from engine.fitting import write_profile
@@ -21,6 +22,7 @@ from engine.training.events import Event
 from engine.workspace import Workspace
 
 if TYPE_CHECKING:
+    from engine.config.check import CheckConfig
     from engine.families.shelf import ModelShelf
 
 Progress = Callable[[int, int], None]
@@ -68,6 +70,8 @@ class Runners(TypedDict):
     generate: Callable[[Workspace], Studio]
     tool: Callable[[ToolConfig, Workspace, Progress], dict[str, Any]]
     download: Callable[[DownloadConfig, Workspace, Tell], dict[str, Any]]
+    check: Callable[[CheckConfig, Workspace, Progress], dict[str, Any]]
+    thumbnails: Callable[[ThumbnailConfig, Workspace, Progress], dict[str, Any]]
     let_go: Callable[[], None]
 
 
@@ -119,11 +123,29 @@ def download(config: DownloadConfig, workspace: Workspace, tell: Tell) -> dict[s
     return download(config, workspace, tell)
 
 
+def check(config: CheckConfig, workspace: Workspace, on_progress: Progress) -> dict[str, Any]:
+    from engine.datasets.doctor import examine
+
+    return {"verdict": examine(config, workspace, on_progress).verdict}
+
+
+def thumbnails(config: ThumbnailConfig, workspace: Workspace, on_progress: Progress) -> dict[str, Any]:
+    from engine.datasets.album import open_album
+    from engine.datasets.thumbnails import make_thumbnails
+
+    album = open_album(workspace.dataset_folder(config.dataset), workspace)
+    album.read()
+    paths = [album.folder / name for name, entry in album.entries.items() if not entry.problem]
+    make_thumbnails(paths, workspace, on_progress)
+    return {"pictures": len(paths)}
+
+
 def let_go() -> None:
     """Free the model's memory."""
     shelf().clear()
 
 
 RUNNERS: Runners = {
-    "warm_up": warm_up, "train": train, "generate": generate, "tool": tool, "download": download, "let_go": let_go,
+    "warm_up": warm_up, "train": train, "generate": generate, "tool": tool, "download": download, "check": check,
+    "thumbnails": thumbnails, "let_go": let_go,
 }  # fmt: skip

@@ -3,7 +3,8 @@
 It takes jobs one after the other, pictures first, then grids, then tools, then training. Pictures come in between the cells of
 a grid, and between the steps of a run for the same base, where tools do too. A job that fails ends alone. Knows no page: whoever wants something writes a row and sends a wake.
 
-The worker of the lane for downloads is the same loop in a process of its own, without PyTorch; it ends when there is nothing more.
+The worker of a lane (`engine.jobs.job.LANES`) is the same loop in a process of its own, without PyTorch; it ends when there is nothing
+more to do.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import traceback
 from pathlib import Path
 
 from engine.errors import EngineError, JobError
+from engine.jobs.dataset_work import check_dataset, draw_thumbnails
 from engine.jobs.desk import Desk
 from engine.jobs.downloading import fetch_files
 from engine.jobs.generating import make_pictures
 from engine.jobs.gridding import make_grid
 from engine.jobs.idle import Hasher
-from engine.jobs.job import DOWNLOADS, Job, Kind
+from engine.jobs.job import LANES, Job, Kind
 from engine.jobs.lock import FileLock
 from engine.jobs.mailbox import Mailbox, obey_signals
 from engine.jobs.process import lives, this_process
@@ -33,10 +35,8 @@ from engine.jobs.tooling import use_tool
 from engine.jobs.training import train
 from engine.workspace import Workspace
 
-ORDER: tuple[Kind, ...] = ("generate", "grid", "tool", "train")
+ORDER: tuple[Kind, ...] = ("generate", "grid", "tool", "caption", "train")
 """Pictures first, since somebody waits for them; tools take a minute, runs may take a day."""
-LANES: dict[str, tuple[Kind, ...]] = {DOWNLOADS: ("download",)}
-"""Kinds of jobs of workers that do not compute."""
 LOOK_SECONDS = 3.0
 """Between two looks into the queue when no wake comes."""
 IDLE_SECONDS = 30 * 60.0
@@ -95,6 +95,14 @@ class Worker:
             use_tool(self.desk, job)
         elif job.kind == "download":
             fetch_files(self.desk, job)
+        elif job.kind == "check":
+            check_dataset(self.desk, job)
+        elif job.kind == "thumbnails":
+            draw_thumbnails(self.desk, job)
+        elif job.kind in ("tag", "caption"):
+            from engine.jobs.captioning import caption
+
+            caption(self.desk, job)
         elif job.config.get("live_run"):  # it was queued while that run trained, and the run has ended since
             self.desk.finish(job, "failed", JobError(
                 "run.not_live", "The run is not training any more.", todo="Use its finished LoRA in the prompt: <lora:name:1>.",
