@@ -11,7 +11,8 @@ from pathlib import Path
 
 from engine.config.plan import Plan, plan
 from engine.config.train import TrainConfig
-from engine.datasets.buckets import BucketFit, assign, assign_no_upscale, bucket_list
+from engine.datasets.bucket_plan import BucketOptions, fitting
+from engine.datasets.buckets import BucketFit
 from engine.datasets.dataset import Dataset
 from engine.datasets.sampler import BucketedItem, batches_per_epoch
 from engine.datasets.scan import scan
@@ -60,7 +61,9 @@ class Preflight:
 
 
 def sampler_items(fits: list[BucketFit], dataset: Dataset) -> list[BucketedItem]:
-    return [BucketedItem(i, fit.bucket, times) for i, (fit, times) in enumerate(zip(fits, dataset.repeats, strict=True))]
+    """The pictures that are shown at all: regularisation pictures can be left over."""
+    shown = enumerate(zip(fits, dataset.repeats, strict=True))
+    return [BucketedItem(index, fit.bucket, times) for index, (fit, times) in shown if times]
 
 
 def preflight(config: TrainConfig, workspace: Workspace) -> Preflight:
@@ -83,7 +86,9 @@ def preflight(config: TrainConfig, workspace: Workspace) -> Preflight:
     resolution = config.dataset.resolution or model.resolution
     check_sizes(config, resolution, model.factor)
     fits = bucket_fits(config, dataset, resolution, model.step)
-    batches = batches_per_epoch(sampler_items(fits, dataset), config.training.batch_size)
+    items = sampler_items(fits, dataset)
+    batches = batches_per_epoch(items, config.training.batch_size)
+    learnt = sum(len(concept.pictures) for concept in dataset.learnt)
     trained = forecast(config.adapter, config.output.precision, model)
     base = base_model(model) if trained and model.family else None
 
@@ -93,10 +98,10 @@ def preflight(config: TrainConfig, workspace: Workspace) -> Preflight:
 
     memory = needed(config) if base else None
     return Preflight(
-        plan=plan(config, len(fits), dataset.views_per_epoch, batches, model.resolution),
+        plan=plan(config, learnt, dataset.views_per_epoch, batches, model.resolution),
         dataset=dataset,
         fits=fits,
-        buckets=dict(sorted(Counter(fit.bucket for fit in fits).items())),
+        buckets=dict(sorted(Counter(item.bucket for item in items).items())),
         model=model,
         trained=trained,
         notices=[*notices(config, dataset, model), *too_little(config, memory, needed)],
@@ -152,20 +157,16 @@ def bucket_fits(config: TrainConfig, dataset: Dataset, resolution: int, step: in
     Raises:
         DatasetError: codes `bucket.*`, with the field.
     """
-    options = config.dataset
-    square, step = (resolution, resolution), options.bucket_step or step
-    if not options.enable_buckets:
-        return [assign(picture.size, [square]) for picture in dataset.pictures]
+    settings = config.dataset
+    options = BucketOptions(
+        resolution, settings.bucket_step or step, settings.bucket_min, settings.bucket_max, settings.no_upscale, settings.enable_buckets
+    )
     try:
-        if options.no_upscale:
-            return [assign_no_upscale(picture.size, square, step) for picture in dataset.pictures]
-        buckets = bucket_list(
-            square, options.bucket_min or max(step, resolution // 2), options.bucket_max or resolution * 2, step
-        )
+        fit = fitting(options)
+        return [fit(picture.size) for picture in dataset.pictures]
     except EngineError as error:
         error.values.setdefault("field", BUCKET_FIELDS.get(error.code, "dataset.bucket_step"))
         raise
-    return [assign(picture.size, buckets) for picture in dataset.pictures]
 
 
 def needed_memory(
@@ -186,7 +187,7 @@ def needed_memory(
 def notices(config: TrainConfig, dataset: Dataset, model: ModelFacts) -> list[EngineError]:
     """What the user should know before starting."""
     found = [EngineError(f.code, f.text, **{**f.values, "field": "dataset.folder"}) for f in dataset.findings]
-    if not config.dataset.trigger.strip() and config.dataset.kind != "style":
+    if not dataset.triggers(config.dataset.trigger.strip()) and config.dataset.kind != "style":
         found.append(EngineError(
             "dataset.no_trigger", "There is no trigger word.", "A word that calls what is learnt.",
             "Enter one, for example the name of the character in lower case.", field="dataset.trigger",

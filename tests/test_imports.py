@@ -33,6 +33,8 @@ OWN_WRITES = {
     "engine/workspace.py": "is the one atomic write",
     "engine/jobs/events.py": "events.jsonl is appended to, a line at a time, and readers take whole lines only",
     "engine/downloads/fetch.py": "a download grows in a hidden .part file, and is checked and renamed when it is whole",
+    "engine/datasets/history_log.py": "journal.jsonl is appended to: an operation is synced before it begins, then grows by a dot a step",
+    "engine/datasets/steps.py": "thousands of files in one operation, each renamed into place; the journal has synced their content",
     "engine/jobs/lock.py": "a renamed file would leave the lock on the old one",
     "bootstrap/environment.py": "runs before the engine may be imported; writes beside the stamp and renames",
 }

@@ -282,7 +282,7 @@ def _build(field: Field, scope: str, options: dict[str, Any]) -> Any:
     if field.choices:
         names = [(label(key) if (key := choice_key(scope, field, word)) else str(word), word) for word in field.choices]
         return gr.Dropdown(**{"choices": names, "filterable": len(names) > 12, **options})
-    if field.ui.widget in ("model", "vae", "dataset", "adapter", "run"):
+    if field.ui.widget in ("model", "vae", "dataset", "adapter", "run", "tagger"):
         return gr.Dropdown(**{"choices": [], "allow_custom_value": True, **options})
     if field.ui.widget == "styles":
         return gr.Dropdown(**{"choices": [], "multiselect": True, **options})

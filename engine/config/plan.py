@@ -25,7 +25,7 @@ class Plan:
     """What a run will do.
 
     Attributes:
-        pictures: different pictures; `views_per_epoch` counts them with their repeats.
+        pictures: different pictures that are learnt, without regularisation; `views_per_epoch` counts them with their repeats.
         steps_per_epoch: optimizer steps in one round through the pictures.
         views: how often pictures are shown altogether, rounded.
         resolution: side of the training square, px.
@@ -62,7 +62,7 @@ def plan(config: TrainConfig, pictures: int, views_per_epoch: int, batches_per_e
     """The arithmetic of a run.
 
     Args:
-        pictures: number of different pictures.
+        pictures: number of different pictures that are learnt.
         views_per_epoch: pictures with their repeats.
         batches_per_epoch: batches of one epoch; more than views / batch size where buckets end in partial batches.
         model_resolution: the base model's own resolution, px.

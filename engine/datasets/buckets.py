@@ -14,6 +14,8 @@ from engine.errors import DatasetError
 
 Size = tuple[int, int]
 """Width and height, px."""
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom, px."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,13 @@ def assign_no_upscale(size: Size, resolution: Size, step: int) -> BucketFit:
             size=_text(size), resized=_text(resized), step=step,
         )  # fmt: skip
     return BucketFit(bucket, resized, bucket[0] / bucket[1] - aspect)
+
+
+def crop_box(size: Size, resized: Size, bucket: Size) -> Box:
+    """What the centre crop leaves of a picture of this size, in px of the picture before it is resized."""
+    left, top = ((resized[axis] - bucket[axis]) // 2 for axis in (0, 1))
+    x, y = size[0] / resized[0], size[1] / resized[1]
+    return left * x, top * y, min((left + bucket[0]) * x, size[0]), min((top + bucket[1]) * y, size[1])
 
 
 def _shrink(aspect: float, area: int, step: int) -> Size:

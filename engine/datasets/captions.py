@@ -43,6 +43,15 @@ def read_caption(path: Path, encoding: str | None = None) -> CaptionFile:
     Raises:
         DatasetError: `caption.undecodable` with the reason.
     """
+    return parse_caption(caption_bytes(path), encoding)
+
+
+def caption_bytes(path: Path) -> bytes:
+    """The whole caption file.
+
+    Raises:
+        DatasetError: `caption.undecodable`, also above `MAX_CAPTION_BYTES`.
+    """
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_CAPTION_BYTES + 1)
@@ -51,6 +60,11 @@ def read_caption(path: Path, encoding: str | None = None) -> CaptionFile:
     except OSError as error:
         reason = error.strerror or str(error)
         raise DatasetError("caption.undecodable", f"The caption cannot be read: {reason}.", reason=reason) from error
+    return data
+
+
+def parse_caption(data: bytes, encoding: str | None = None) -> CaptionFile:
+    """`read_caption` on bytes already read."""
     text, encoding = decode_text(data, encoding)
     first, *rest = re.split(r"\r\n|\r|\n", unicodedata.normalize("NFC", text))
     return CaptionFile(first.strip(), encoding, sum(bool(line.strip()) for line in rest))

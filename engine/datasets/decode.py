@@ -7,6 +7,7 @@ would hand a renamed EPS file to an interpreter. The size is judged from the hea
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from engine.datasets.buckets import crop_box
 from engine.errors import DatasetError
 
 EXTENSIONS = {
@@ -44,16 +46,19 @@ def supported_extensions() -> list[str]:
     return [extension for extension, name in EXTENSIONS.items() if name in Image.OPEN]
 
 
-def picture_size(path: Path) -> tuple[int, int]:
+def picture_size(path: Path, name: str = "") -> tuple[int, int]:
     """Upright width and height in px, from the header alone.
+
+    Args:
+        name: what the picture is called in an error, where that is not the name of its file.
 
     Raises:
         DatasetError: `picture.unreadable`, `picture.too_large`.
     """
-    with _readable(path.name):
+    with _readable(name or path.name):
         _check_file(path)
         with path.open("rb") as stream:
-            image = _open(stream, path.name)
+            image = _open(stream, name or path.name)
             width, height = image.size
             return (height, width) if _orientation(image) >= 5 else (width, height)
 
@@ -78,14 +83,33 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
 
 
-def decode_picture(data: bytes, name: str, background: Colour = WHITE) -> Image.Image:
-    """`load_picture` on bytes already read; `name` is for the error text."""
+def decode_picture(data: bytes, name: str, background: Colour = WHITE, enough: int | None = None) -> Image.Image:
+    """`load_picture` on bytes already read; `name` is for the error text.
+
+    Args:
+        enough: longest side in px that is needed; a JPEG is then decoded at a half, a quarter or an eighth of its size.
+    """
     with _readable(name):
         image = _open(io.BytesIO(data), name)
         orientation = _orientation(image)
+        if enough and (scale := enough / max(image.size)) < 1:
+            image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
         image.load()
         image = _to_rgb(image, background)
         return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def stored_picture(data: bytes, name: str) -> tuple[Image.Image, str]:
+    """The picture upright but in its own colours and depth, an animation's first frame, and Pillow's name of its format.
+
+    Raises:
+        DatasetError: `picture.unreadable`, `picture.too_large`.
+    """
+    with _readable(name):
+        image = _open(io.BytesIO(data), name)
+        orientation, format = _orientation(image), image.format or ""
+        image.load()
+        return (image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image), format
 
 
 def fit(image: Image.Image, resized: tuple[int, int], bucket: tuple[int, int], flip: bool = False) -> Image.Image:
@@ -93,9 +117,7 @@ def fit(image: Image.Image, resized: tuple[int, int], bucket: tuple[int, int], f
 
     Both steps in one: only the part that stays is calculated, so that a very narrow picture cannot fill the memory.
     """
-    left, top = ((resized[axis] - bucket[axis]) // 2 for axis in (0, 1))
-    x, y = image.width / resized[0], image.height / resized[1]
-    box = (left * x, top * y, min((left + bucket[0]) * x, image.width), min((top + bucket[1]) * y, image.height))
+    box = crop_box(image.size, resized, bucket)
     result = image if image.size == resized == bucket else image.resize(bucket, Image.Resampling.LANCZOS, box=box)
     return result.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else result
 

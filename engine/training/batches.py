@@ -120,7 +120,8 @@ class TrainingData:
     def caption(self, picture: Picture, rng: random.Random | None) -> str:
         """A picture's caption as it is shown once; with no `rng`, what does not change from showing to showing."""
         options = self.config.dataset
-        trigger = options.trigger.strip() if options.add_trigger else ""
+        own = options.trigger.strip() if picture.trigger is None else picture.trigger
+        trigger = own if options.add_trigger else ""
         if rng is None:
             return with_trigger(picture.caption, trigger)
         return compose(

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.config.train import TrainConfig, TrainingOptions
+from engine.datasets.content import Content
+from engine.datasets.dataset import Concept
 from engine.families.base import Family
 from engine.formats.hashes import model_hashes
 from engine.formats.metadata import kohya_metadata, last_part, modelspec_metadata, tag_frequency
@@ -20,17 +22,20 @@ if TYPE_CHECKING:
 
 SETTINGS_KEY = "lora_atelier.settings"
 """Metadata key of the run's own settings, JSON."""
+DATASET_KEY = "lora_atelier.dataset"
+"""Metadata key of the fingerprint of the data it learnt from, see `engine.datasets.content.Content.fingerprint`."""
 OPTIMIZER_CLASSES = {"adamw": "torch.optim.adamw.AdamW", "adamw8bit": "bitsandbytes.optim.adamw.AdamW8bit"}
 PREDICTION_NAMES = {"epsilon": "epsilon", "v_prediction": "v", "flow": None}
 
 
 def metadata(
-    config: TrainConfig, ahead: Preflight, model: Family, step: int, epoch: int, started: float, finished: float, session: int,
+    config: TrainConfig, ahead: Preflight, content: Content, model: Family, step: int, epoch: int, started: float, finished: float, session: int,
     precision: str, name: str, tensors: Mapping[str, Tensor], head_ranks: Mapping[str, Sequence[float]],
 ) -> dict[str, str]:  # fmt: skip
     """`ss_*`, `modelspec.*` and the run's own settings, of a version saved after `step` steps.
 
     Args:
+        content: of the dataset, as it was when the run began.
         started, finished: seconds since 1970.
         name: of the file, without ending.
         tensors: those of the file, by full name.
@@ -40,7 +45,7 @@ def metadata(
     plan, location, vae = ahead.plan, ahead.model.location, model.facts.other_vae
     hashes, vae_hashes = model_hashes(model.facts.location), model_hashes(vae) if vae else None
     network = network_facts(adapter, tensors)
-    folders = {_folder_name(concept, ahead): concept for concept in ahead.dataset.concepts}
+    folders = {_folder_name(concept): concept for concept in ahead.dataset.concepts}
     facts = RunFacts(
         name=name,
         base_name=location.name if isinstance(location, Path) and location.is_file() else ahead.model.name,
@@ -63,6 +68,7 @@ def metadata(
         steps=step,
         max_train_steps=plan.steps,
         num_train_images=plan.views_per_epoch,
+        num_reg_images=sum(c.repeats * len(c.pictures) for c in folders.values() if c.regularisation),
         num_batches_per_epoch=plan.steps_per_epoch * training.gradient_accumulation,
         batch_size=training.batch_size,
         gradient_accumulation_steps=training.gradient_accumulation,
@@ -87,13 +93,15 @@ def metadata(
         shuffle_caption=dataset.shuffle_tags,
         keep_tokens=dataset.keep_tags,
         caption_dropout_rate=dataset.caption_dropout,
-        dataset_dirs={folder: {"n_repeats": c.repeats, "img_count": len(c.pictures)} for folder, c in folders.items()},
+        dataset_dirs=_dirs(folders, regularisation=False),
+        reg_dataset_dirs=_dirs(folders, regularisation=True),
         tag_frequency=tag_frequency({folder: [p.caption for p in c.pictures] for folder, c in folders.items()}),
-        trigger=dataset.trigger.strip(),
+        trigger=", ".join(ahead.dataset.triggers(dataset.trigger.strip())),
         comment=config.output.comment or None,
         extra={"head_ranks": json.dumps(head_ranks)} if head_ranks else {},
     )
-    return {**kohya_metadata(facts), **modelspec_metadata(facts), SETTINGS_KEY: json.dumps(settings(config), ensure_ascii=False)}
+    own = {SETTINGS_KEY: json.dumps(settings(config), ensure_ascii=False), DATASET_KEY: content.fingerprint}
+    return {**kohya_metadata(facts), **modelspec_metadata(facts), **own}
 
 
 def settings(config: TrainConfig) -> dict[str, Any]:
@@ -109,10 +117,17 @@ def settings(config: TrainConfig) -> dict[str, Any]:
     return told
 
 
-def _folder_name(concept: Any, ahead: Preflight) -> str:
+def _folder_name(concept: Concept) -> str:
     """Kohya's `repeats_name`, made up for a plain folder."""
-    place = concept.pictures[0].path.parent.name if concept.pictures else concept.name
-    return place if place.partition("_")[0].isdigit() else f"{concept.repeats}_{place}"
+    return concept.name if concept.name.partition("_")[0].isdigit() else f"{concept.repeats}_{concept.name}"
+
+
+def _dirs(folders: Mapping[str, Concept], regularisation: bool) -> dict[str, dict[str, int]]:
+    return {
+        name: {"n_repeats": concept.repeats, "img_count": len(concept.pictures)}
+        for name, concept in folders.items()
+        if concept.regularisation == regularisation
+    }
 
 
 def _lora_plus(training: TrainingOptions) -> dict[str, str]:
@@ -125,5 +140,6 @@ def _bucket_info(ahead: Preflight) -> dict[str, object] | None:
     for fit, repeats in zip(ahead.fits, ahead.dataset.repeats, strict=True):
         counts[fit.bucket] = counts.get(fit.bucket, 0) + repeats
     error = sum(abs(fit.aspect_error) for fit in ahead.fits) / max(1, len(ahead.fits))
+    counts = {size: count for size, count in counts.items() if count}
     buckets = {str(i): {"resolution": list(size), "count": count} for i, (size, count) in enumerate(sorted(counts.items()))}
     return {"buckets": buckets, "mean_img_ar_error": error}

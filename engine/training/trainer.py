@@ -22,6 +22,7 @@ from engine.adapters.network import Network
 from engine.config.choices import ModelChoice
 from engine.config.generate import GenerateConfig
 from engine.config.train import TrainConfig
+from engine.datasets.content import content, write_content
 from engine.device import device_profile, pick_device, pick_dtype, set_deterministic
 from engine.errors import ConfigError, EngineError
 from engine.families import ready_model
@@ -156,6 +157,7 @@ class Trainer:
             training, self.model, self.network, self.precision, self.ahead.plan.steps, base.attention
         )
         self.data = TrainingData(self.config, self.ahead, self.model, self.workspace.cache)
+        self.content = content(self.ahead.dataset)
         self.identity = self._identity()
         self.session, self.started = time.time_ns() % 2**32, time.time()
 
@@ -168,19 +170,21 @@ class Trainer:
             raise
 
     def _identity(self) -> dict[str, str]:
-        """What must be the same for a resume to be exact. Reads and hashes the pictures and the base model."""
+        """What must be the same for a resume to be exact. Hashes the base model."""
         config = self.config.model_dump(mode="json", exclude={"output": True, "samples": True})
         model = self.data.keys | {
             "file": model_hashes(self.model.facts.location).sha256,
             "schedule": dict(self.model.scheduler_config),
         }
         return describe_identity(
-            settings=config, pictures=self.ahead.dataset.fingerprint(), base_model=model,
+            settings=config, pictures=self.content.fingerprint, base_model=model,
             torch=torch.__version__, python=platform.python_version(), threads=torch.get_num_threads(), device=str(self.model.device),
         )  # fmt: skip
 
     def _restore(self) -> Iterator[Event]:
         state, damaged = load_state(self.folder, self.identity)
+        if state is None:
+            write_content(self.content, self.folder)
         if damaged:
             instead = f"the one after step {state.step}" if state else "none: the run begins again"
             yield Warned("resume.damaged", f"The saved state in {' and '.join(damaged)} is damaged; used is {instead}.")
@@ -272,7 +276,7 @@ class Trainer:
         file = self.workspace.loras / f"{self.config.output.name}.safetensors"
         self._write(file)
         with suppress(EngineError, OSError):  # the adapter itself is there
-            introduce(file, self.config.dataset.trigger, self.folder / "samples")
+            introduce(file, ", ".join(self.ahead.dataset.triggers(self.config.dataset.trigger.strip())), self.folder / "samples")
         return file.name
 
     def _write(self, file: Path) -> None:
@@ -282,7 +286,7 @@ class Trainer:
             for name, tensor in self.network.tensors().items()
         }
         write_adapter(file, tensors, metadata(
-            self.config, self.ahead, self.model, self.step, self._epoch(), self.started, time.time(), self.session,
+            self.config, self.ahead, self.content, self.model, self.step, self._epoch(), self.started, time.time(), self.session,
             MIXED[self.precision], file.stem, tensors, head_ranks(self.network.adapters),  # type: ignore[arg-type]
         ))  # fmt: skip
         # A file that could not be used again is an error now, not when somebody tries.
@@ -292,7 +296,8 @@ class Trainer:
         """The user's prompts, or the first two different captions with the trigger."""
         if self.config.samples.prompts:
             return self.config.samples.prompts
-        captions = dict.fromkeys(self.data.caption(picture, None) for picture in self.ahead.dataset.pictures)
+        pictures = (picture for concept in self.ahead.dataset.learnt for picture in concept.pictures)
+        captions = dict.fromkeys(self.data.caption(picture, None) for picture in pictures)
         return list(captions)[:2]
 
     def _sample_request(self, prompt: str) -> GenerateConfig:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from engine import library
+from engine.config.dataset_file import DatasetFile
 from engine.config.field import TRAITS
 from engine.config.load import validate
 from engine.config.train import TrainConfig
+from engine.datasets.dataset_file import read_dataset_file
 from engine.errors import EngineError
 from engine.fitting import check_config
 from engine.jobs import actions
@@ -46,6 +49,9 @@ class LoraTab:
     load_inputs: list[Any]
     load_outputs: list[Any]
     dataset: Any
+    fill: Any
+    fill_inputs: list[Any]
+    fill_outputs: list[Any]
 
 
 def build(context: Context, reader: RunReader) -> LoraTab:
@@ -83,6 +89,9 @@ class _Builder:
             [self.form.components["adapter.kind"], self.marked],
             self._load_outputs,
             self.form.components["dataset.folder"],
+            self._fill_dataset,
+            [self.preset, *self.form.inputs],
+            [self.preset, *self.form.inputs],
         )
 
     def _practice_card(self) -> None:
@@ -282,6 +291,18 @@ class _Builder:
 
     def _free(self, name: str) -> str:
         return actions.free_name(name, self.workspace) if name and actions.is_taken(name, self.workspace) else name
+
+    def _fill_dataset(self, dataset: str, preset: str | None, *values: Any) -> list[Any]:
+        """A dataset shall be trained on: what it says of itself, the preset for its kind, and a name that is free."""
+        told = read_dataset_file(self.workspace.dataset_folder(dataset)) or DatasetFile()
+        given = dict(zip(self.form.keys, values, strict=True))
+        fitting = presets.twin(f"any/{told.kind}", chosen_model(given["model.path"], self.workspace)) or preset
+        filled = dict(zip(self.form.keys, self._filled(fitting, values) if fitting in presets.names() else values, strict=True))
+        filled |= {
+            "dataset.folder": dataset, "dataset.kind": told.kind, "dataset.trigger": told.trigger, "samples.prompts": "",
+            "output.name": self._free(told.trigger or Path(dataset).name),
+        }  # fmt: skip
+        return [fitting, *filled.values()]
 
     def _fill_practice(self, *values: Any) -> list[Any]:
         return [presets.PRACTICE, *self._filled(presets.PRACTICE, values)]

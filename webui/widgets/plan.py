@@ -85,7 +85,8 @@ def _model(found: Preflight, language: str) -> str:
 
 
 def _pictures(found: Preflight, language: str) -> str:
-    low, high = min(found.dataset.repeats), max(found.dataset.repeats)
+    repeats = [concept.repeats for concept in found.dataset.learnt]
+    low, high = min(repeats), max(repeats)
     if low != high:
         times = t("text.plan.between", language, low=low, high=high)
     else:
@@ -170,7 +171,7 @@ def strip_html(dataset: Dataset, workspace: Workspace, language: str) -> str:
     """The first pictures of a dataset, how many there are and their sizes."""
     pictures = dataset.pictures
     sides = [side for picture in pictures for side in picture.size]
-    captions = sum(picture.caption_source == "file" for picture in pictures)
+    captions = sum(picture.caption_source in ("file", "metadata") for picture in pictures)
     one_size = len({picture.size for picture in pictures}) == 1
     words = t(
         "text.strip.counts_same" if one_size else "text.strip.counts", language, pictures=len(pictures), captions=captions,

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from engine.datasets.scan import kohya_name, natural_key, scan
+from engine.datasets.listing import kohya_name, natural_key
+from engine.datasets.scan import scan
 from engine.errors import DatasetError
 from tests.support.pictures import READABLE, REFUSED_BY_HEADER, make_nasty, make_photos, save_turned, signpost
 

@@ -1,0 +1,154 @@
+"""Which files an album shows and what tells that they changed: names and stamps, without opening any.
+
+Pictures lie in the dataset's folder and one level below it, whether they are trained on or not; those taken out lie in
+`_excluded/` the same way. A file name that is no text (bytes in another system's encoding) is left for `scan` to name: no
+page could.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from engine.datasets.captions import CAPTION_EXTENSIONS
+from engine.datasets.decode import FOREIGN_EXTENSIONS, supported_extensions
+from engine.datasets.listing import natural_key
+from engine.errors import DatasetError
+
+EXCLUDED, MASKS = "_excluded", "_masks"
+Stamp = tuple[int, int]
+"""Size in bytes and modification time in ns; zeros for a broken link."""
+
+
+class Files(NamedTuple):
+    """A picture and what lies beside it.
+
+    Attributes:
+        caption_file: its name in the dataset, "" where there is none.
+        masked: there is a mask for it.
+    """
+
+    picture: Stamp
+    caption_file: str
+    caption: Stamp
+    masked: bool
+
+
+def list_files(folder: Path, names: Collection[str] | None = None) -> dict[str, Files]:
+    """Every picture of a dataset by its name; only those of `names` that there are, where given.
+
+    Raises:
+        DatasetError: `dataset.not_a_folder`, `dataset.unreadable_folder`.
+    """
+    if not os.path.isdir(folder):
+        what = f"{str(folder)!r} is not a folder."
+        raise DatasetError("dataset.not_a_folder", what, "A dataset is a folder of pictures.", "Check the path.", folder=folder)
+    places, wanted = _places(folder), None
+    if names is not None:
+        wanted = set(names)
+        places = [place for place in places if place in {_place(name) for name in wanted}]
+    found: dict[str, Files] = {}
+    for place in places:
+        found |= _files(folder, place, wanted)
+    return found
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """The dataset's own pictures, then folder by folder, then those taken out; each in natural order."""
+    places: dict[str, list[str]] = {}
+    for name in names:
+        places.setdefault(_place(name), []).append(name)
+    ordered = sorted(places, key=lambda place: (is_excluded(place), place != "", natural_key(place)))
+    return [name for place in ordered for name in sorted(places[place], key=natural_key)]
+
+
+def is_excluded(name: str) -> bool:
+    """Whether a picture or a folder is one of those taken out."""
+    return name.partition("/")[0] == EXCLUDED
+
+
+def concept_of(name: str) -> str:
+    """The name of the folder that a picture belongs to, also when it is taken out; "" for the dataset's own pictures."""
+    return _place(name.removeprefix(f"{EXCLUDED}/"))
+
+
+def _place(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _places(folder: Path) -> list[str]:
+    """Folders with pictures to show, by their path in the dataset; it is "" itself."""
+    places = ["", *_folders(folder)]
+    if (folder / EXCLUDED).is_dir():
+        places += [EXCLUDED, *(f"{EXCLUDED}/{name}" for name in _folders(folder / EXCLUDED))]
+    return places
+
+
+def _folders(folder: Path) -> list[str]:
+    return [entry.name for entry in _visible(folder) if entry.name[0] != "_" and entry.is_dir()]
+
+
+def _files(folder: Path, place: str, wanted: set[str] | None) -> dict[str, Files]:
+    """The pictures of one place, with the caption file and the mask of each."""
+    prefix = f"{place}/" if place else ""
+    endings = {*supported_extensions(), *FOREIGN_EXTENSIONS}
+    pictures: list[tuple[str, os.DirEntry[str]]] = []
+    captions: dict[str, list[os.DirEntry[str]]] = {}
+    for entry in _visible(folder / place):
+        stem, ending = os.path.splitext(entry.name)
+        if ending.lower() in endings:
+            pictures.append((stem, entry))
+        elif ending.lower() in CAPTION_EXTENSIONS:
+            captions.setdefault(unicodedata.normalize("NFC", stem), []).append(entry)
+    masks = _masks(folder / MASKS / concept_of(prefix))
+    found = {}
+    for stem, entry in pictures:
+        name = prefix + entry.name
+        if (wanted is None or name in wanted) and not entry.is_dir():
+            caption = _caption(captions.get(unicodedata.normalize("NFC", stem), []))
+            beside = (prefix + caption.name, _stamp(caption)) if caption else ("", (0, 0))
+            found[name] = Files(_stamp(entry), *beside, stem in masks)
+    return found
+
+
+def _caption(files: list[os.DirEntry[str]]) -> os.DirEntry[str] | None:
+    """The one that is used where there are several."""
+    files = [entry for entry in files if entry.is_file()]
+    if len(files) < 2:
+        return files[0] if files else None
+    return min(files, key=lambda entry: (CAPTION_EXTENSIONS.index(os.path.splitext(entry.name)[1].lower()), natural_key(entry.name)))
+
+
+def _masks(folder: Path) -> set[str]:
+    """Names without ending of the pictures of one place that have a mask."""
+    return {os.path.splitext(entry.name)[0] for entry in _visible(folder)} if folder.is_dir() else set()
+
+
+def _visible(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as listed:
+            return [entry for entry in listed if entry.name[0] != "." and _is_text(entry.name)]
+    except OSError as error:
+        raise DatasetError(
+            "dataset.unreadable_folder", f"The folder {str(folder)!r} cannot be read: {error.strerror}.",
+            todo="Check its permissions.", folder=folder,
+        ) from error  # fmt: skip
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _stamp(entry: os.DirEntry[str]) -> Stamp:
+    try:
+        status = entry.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
