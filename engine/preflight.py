@@ -159,7 +159,12 @@ def bucket_fits(config: TrainConfig, dataset: Dataset, resolution: int, step: in
     """
     settings = config.dataset
     options = BucketOptions(
-        resolution, settings.bucket_step or step, settings.bucket_min, settings.bucket_max, settings.no_upscale, settings.enable_buckets
+        resolution,
+        settings.bucket_step or step,
+        settings.bucket_min,
+        settings.bucket_max,
+        settings.no_upscale,
+        settings.enable_buckets,
     )
     try:
         fit = fitting(options)

@@ -103,7 +103,7 @@ def _files(folder: Path, place: str, wanted: set[str] | None) -> dict[str, Files
             pictures.append((stem, entry))
         elif ending.lower() in CAPTION_EXTENSIONS:
             captions.setdefault(unicodedata.normalize("NFC", stem), []).append(entry)
-    masks = _masks(folder / MASKS / concept_of(prefix))
+    masks = _masks(folder / MASKS / place)
     found = {}
     for stem, entry in pictures:
         name = prefix + entry.name

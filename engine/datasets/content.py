@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Container, Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from engine.datasets.concepts import concept_folders
@@ -114,9 +115,17 @@ def changes_since(recorded: Content, folder: Path) -> Changes:
 def _differs(path: Path, file: ContentFile) -> bool:
     try:
         status = path.stat()
-        return status.st_size != file.size or (status.st_mtime_ns != file.mtime_ns and file_hash(path) != file.sha256)
+        if (status.st_size, status.st_mtime_ns) == (file.size, file.mtime_ns):
+            return False
+        return status.st_size != file.size or _hash_at(path, status.st_size, status.st_mtime_ns) != file.sha256
     except OSError:
         return True
+
+
+@lru_cache(maxsize=2**16)
+def _hash_at(path: Path, _size: int, _mtime_ns: int) -> str:
+    """Kept while the process lives, since a page asks again and again."""
+    return file_hash(path)
 
 
 def _present(folder: Path, known: Container[str]) -> Iterator[Path]:
@@ -168,6 +177,7 @@ def read_content(run: Path) -> Content | None:
         return None
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise DatasetError(
-            "dataset.content", f"The record of the data in {CONTENT} cannot be read: {error}.", todo="It is needed to tell whether the data has changed; the run itself does not need it.",
+            "dataset.content", f"The record of the data in {CONTENT} cannot be read: {error}.",
+            todo="It only tells whether the data has changed; the run itself does not need it.",
             file=CONTENT, reason=error,
         ) from error  # fmt: skip

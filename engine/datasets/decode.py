@@ -135,12 +135,16 @@ def _readable(name: str) -> Iterator[None]:
     except DatasetError:
         raise
     except Exception as error:  # decoders raise anything from SyntaxError to struct.error on hostile bytes
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise DatasetError(
-            "picture.unreadable", f"The picture {name!r} cannot be read: {reason}.",
-            "A picture is a whole file in one of the formats " + ", ".join(supported_extensions()) + ".",
-            "Save it again from a picture editor, or take it out of the folder.", name=name, reason=reason,
-        ) from error  # fmt: skip
+        raise unreadable(name, getattr(error, "strerror", None) or str(error) or type(error).__name__) from error
+
+
+def unreadable(name: str, reason: str) -> DatasetError:
+    """The error for a picture that cannot be read."""
+    return DatasetError(
+        "picture.unreadable", f"The picture {name!r} cannot be read: {reason}.",
+        "A picture is a whole file in one of the formats " + ", ".join(supported_extensions()) + ".",
+        "Save it again from a picture editor, or take it out of the folder.", name=name, reason=reason,
+    )  # fmt: skip
 
 
 def _check_file(path: Path) -> None:

@@ -76,6 +76,11 @@ class Journal:
         shipped = self.folder.resolve().is_relative_to(SHIPPED_DATASETS.resolve())
         return shipped or not os.access(self.folder, os.W_OK)
 
+    def check_writable(self) -> None:
+        """Raises DatasetError: `dataset.read_only`."""
+        if self.read_only:
+            raise _read_only(self.folder)
+
     def apply(self, label: str, steps: Sequence[Step], values: Mapping[str, Any] | None = None) -> Entry:
         """Do the steps in their order as one operation. What had been undone can no longer be redone.
 
@@ -165,8 +170,7 @@ class Journal:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Nobody else changes the dataset through a journal meanwhile, and what a killed process had begun is finished."""
-        if self.read_only:
-            raise _read_only(self.folder)
+        self.check_writable()
         with self._guard:
             lock, deadline = FileLock(self.folder / HISTORY / "lock"), time.monotonic() + PATIENCE
             try:

@@ -18,6 +18,12 @@ Draw = Callable[[tuple[int, int], random.Random], Image.Image]
 WORDS = "the a quick robot stands in garden with red balloon and looks at you while evening light falls on quiet water".split()
 
 
+def camera(size: tuple[int, int], rng: random.Random) -> Image.Image:
+    """A photograph: crisp edges under grain."""
+    grain = np.random.default_rng(rng.randrange(2**32)).normal(0, rng.uniform(1, 5), (size[1], size[0], 1))
+    return Image.fromarray((np.asarray(shapes(size, rng), np.float32) + grain).clip(0, 255).astype(np.uint8))
+
+
 def cartoon(size: tuple[int, int], rng: random.Random) -> Image.Image:
     """A figure of few flat colours with thick smooth outlines on plain paper."""
     scale = 4
@@ -82,7 +88,7 @@ def foliage(size: tuple[int, int], rng: random.Random) -> Image.Image:
 
 
 SHARP: dict[str, Draw] = {
-    "photo": photo, "drawing": drawing, "cartoon": cartoon, "shapes": shapes, "scene": scene, "foliage": foliage,
+    "camera": camera, "drawing": drawing, "cartoon": cartoon, "shapes": shapes, "scene": scene, "foliage": foliage,
 }  # fmt: skip
 """Pictures with something on them, in focus."""
 NOTHING_TO_FOCUS: dict[str, Draw] = {"gradient": gradient, "noise": noise}

@@ -14,6 +14,7 @@ from webui.widgets.curve import curve_svg, smooth
 from webui.widgets.html import esc, tag, text
 from webui.widgets.notices import problem
 from webui.widgets.previews import preview, url
+from webui.widgets.run_data import data_html
 from webui.widgets.words import duration, short
 
 SAMPLE = 384
@@ -126,7 +127,7 @@ def _sample(job: Job, sample: dict, workspace: Workspace, language: str) -> str:
 
 
 def files_html(job: Job, view: RunView, workspace: Workspace, language: str) -> str:
-    """What learns, saved versions, warnings, and where the run lies."""
+    """What learns, saved versions, warnings, whether its data has changed, and where the run lies."""
     parts = _learning(view, language)
     if view.checkpoints:
         lines = "".join(
@@ -136,6 +137,7 @@ def files_html(job: Job, view: RunView, workspace: Workspace, language: str) -> 
     if view.warnings:
         lines = "".join(text("li", _warning(each, language)) for each in view.warnings[:20])
         parts += tag("div", text("strong", t("text.run.warnings", language)) + tag("ul", lines), class_="note")
+    parts += data_html(job, workspace, language)
     if job.folder:
         parts += text("p", t("text.run.folder", language, path=workspace.root / job.folder), class_="hint path")
     return parts

@@ -1,144 +1,159 @@
-"""Files on their way into a dataset: kept in a hidden folder of it until all have come, then all put in their places by renaming.
+"""An upload: files and archives come one by one, and all get their places in the dataset at the end, or none.
 
-Nothing of an upload that is cancelled or breaks off stays, and an archive comes in whole or not at all. The hidden folder is locked
-by its owner; the next upload clears away what a killed one left, or ends it where the renaming had begun.
+Nothing is judged by its pixels here. A picture whose header cannot be read comes in too and is named, since it is the owner's to
+repair; one that could not be decoded for its size stays outside.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import tempfile
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from engine.datasets.decode import picture_size
 from engine.datasets.incoming.archive import members, open_archive, unpacked
-from engine.datasets.incoming.limits import Limits, check_size
-from engine.datasets.incoming.names import PICTURES, Note, arrival_name, note, safe_parts, shown
-from engine.datasets.incoming.placing import Arrival, Clash, Room, settle
+from engine.datasets.incoming.names import PICTURES, Note, arrival_name, note, safe_parts, shown, size_limit
+from engine.datasets.incoming.placing import Arrival, Clash, Room, settle, taken
+from engine.datasets.incoming.staging import Staging
+from engine.datasets.journal import Journal
 from engine.errors import DatasetError, EngineError, PathError
-from engine.jobs.lock import FileLock
-from engine.workspace import Workspace, atomic_write, sync_folder
+from engine.workspace import Workspace
 
-PREFIX = ".incoming-"
-PLAN = "plan.json"
-"""What goes where, written before the first file is renamed."""
+OF_THE_FILE = ("picture.too_large", "incoming.file_too_large")
+"""Errors that concern one file; the others end the upload."""
 
 
 @dataclass(frozen=True)
 class IntakeReport:
-    """What became of an upload.
+    """What became of what was sent.
 
     Attributes:
         added: names in the dataset, in the order the files came.
-        renamed: of these, the ones that did not get the name they were sent under: name sent -> name in the dataset.
+        renamed: of these, the ones whose name was taken: (name sent, name in the dataset).
         skipped: what did not come in.
-        findings: pictures that came in but cannot be read.
+        findings: pictures that came in and cannot be read, by their name in the dataset.
     """
 
-    added: list[str] = field(default_factory=list)
-    renamed: list[tuple[str, str]] = field(default_factory=list)
-    skipped: list[Note] = field(default_factory=list)
-    findings: list[Note] = field(default_factory=list)
+    added: list[str]
+    renamed: list[tuple[str, str]]
+    skipped: list[Note]
+    findings: list[Note]
 
 
 class Intake:
-    """One upload into `folder`. Several threads may receive at once.
+    """One upload into the dataset `folder`. Several threads may send at once; `finish` or `cancel` ends it.
 
     Raises:
         PathError: `path.not_allowed`.
-        DatasetError: `dataset.read_only`.
+        DatasetError: `dataset.not_a_folder`, `dataset.read_only`.
     """
 
     def __init__(self, workspace: Workspace, folder: Path) -> None:
-        check_writable(workspace.allowed_path(str(folder)))
+        Journal(workspace.allowed_path(str(folder))).check_writable()
         self.folder = folder
-        clear_away(folder)
-        self._staging, self._hold = _make_staging(folder)
-        self._limits = Limits(folder)
-        self._guard = threading.Lock()
-        self._files = 0
-        self._batches = 0
-        self._open = True
+        self._staging: Staging | None = Staging(folder)
+        self._batches = itertools.count(1)
         self._arrivals: list[Arrival] = []
         self._skipped: list[Note] = []
-        self._findings: list[Note] = []
 
     def receive(self, name: str, chunks: Iterable[bytes]) -> None:
-        """Take a file. One that may not come in is noted, and its bytes are not read.
+        """Take a file. The bytes of one that may not come in are not read; the report names it.
 
         Raises:
             DatasetError: `incoming.too_many`, `incoming.too_much`, `incoming.disk_full`, `incoming.ended`.
         """
-        self._check_open()
+        staging = self._alive()
         try:
-            wished = arrival_name(safe_parts(name))
-            found = self._take(name, wished, chunks, batch=0)
-        except _Unwanted as unwanted:
-            self._skipped.append(note(name, unwanted.reason))
-        except PathError as error:
-            self._skipped.append(note(name, error))
-        else:
-            self._add([found])
+            self._arrivals.append(_stage(staging, name, arrival_name(safe_parts(name)), chunks))
+        except EngineError as error:
+            self._skipped.append(_of_the_file(name, error))
 
     def receive_archive(self, name: str, chunks: Iterable[bytes]) -> None:
-        """Take what a .zip holds; all of it or, when it raises, nothing.
+        """Take what a .zip holds: all of it or, where this raises, nothing.
 
         Raises:
             PathError: `incoming.unsafe_name`.
-            DatasetError: `archive.*`; as `receive`.
+            DatasetError: as `open_archive`, `members`, `unpacked` and `receive`.
         """
-        self._check_open()
-        label = shown(PurePosixPath(name.replace("\\", "/")).name)
-        file = self._write(chunks)
+        staging, label = self._alive(), shown(PurePosixPath(name.replace("\\", "/")).name)
+        file = staging.write(chunks, label)
+        arrivals: list[Arrival] = []
         try:
             with open_archive(file, label) as archive:
                 found, notes = members(archive, file.stat().st_size, label)
-                self._limits.expect(sum(member.info.file_size for member in found))
-                with self._guard:
-                    self._batches += 1
-                    batch = self._batches
-                taken: list[_Taken] = []
-                try:
-                    for member in found:
-                        try:
-                            taken.append(self._take(member.sent, member.name, unpacked(archive, member, label), batch))
-                        except _Unwanted as unwanted:
-                            notes.append(note(member.sent, unwanted.reason))
-                except BaseException:
-                    for each in taken:
-                        self._drop(each.arrival.file)
-                    raise
+                staging.expect(sum(member.info.file_size for member in found))
+                batch = next(self._batches)
+                for member in found:
+                    pieces = unpacked(archive, member, label)
+                    try:
+                        arrivals.append(_stage(staging, member.sent, member.name, pieces, batch))
+                    except EngineError as error:
+                        notes.append(_of_the_file(member.sent, error))
+        except BaseException:
+            for arrival in arrivals:
+                staging.drop(arrival.file)
+            raise
         finally:
-            self._drop(file)
+            staging.drop(file)
+        self._arrivals += arrivals
         self._skipped += notes
-        self._add(taken)
 
     def finish(self, clash: Clash = "keep_both") -> IntakeReport:
         """Put everything in its place.
 
         Args:
-            clash: what becomes of a file whose name is taken by another: it gets a number, together with what belongs to it, or is
-                left out.
+            clash: what becomes of a file whose name is taken by something else: it gets a number, together with what belongs to
+                it, or it is left out.
 
         Raises:
             DatasetError: `incoming.ended`, `dataset.unreadable_folder`.
         """
-        self._check_open()
+        staging = self._alive()
         placed, notes = settle(self._arrivals, Room.of(self.folder), clash)
-        with atomic_write(self._staging / PLAN, "w") as stream:
-            json.dump({arrival.file.name: name for name, arrival in placed.items()}, stream)
-        _carry_out(self._staging, self.folder)
-        self.cancel()
-        there = {arrival.sent for arrival in placed.values()}
-        return IntakeReport(
-            list(placed),
-            [(shown(arrival.sent), name) for name, arrival in placed.items() if _nfc(arrival.sent) != name],
-            self._skipped + notes,
-            [found for found in self._findings if found.name in there],
-        )
+        lost = staging.place({name: arrival.file for name, arrival in placed.items()})
+        self._staging = None
+        notes += [note(placed.pop(name).sent, taken(name)) for name in lost]
+        return report_of(placed, self._skipped + notes)
+
+    def cancel(self) -> None:
+        """Leave everything as it was; harmless when it has ended."""
+        if self._staging:
+            self._staging.discard()
+            self._staging = None
+
+    def _alive(self) -> Staging:
+        if self._staging is None:
+            raise DatasetError("incoming.ended", "This upload has ended.", todo="Begin a new one.")
+        return self._staging
+
+
+def report_of(placed: dict[str, Arrival], skipped: list[Note]) -> IntakeReport:
+    """Args:
+    placed: name in the dataset -> what went there.
+    """
+    renamed = [(shown(arrival.sent), name) for name, arrival in placed.items() if arrival.name != name]
+    findings = [note(name, arrival.problem) for name, arrival in placed.items() if arrival.problem]
+    return IntakeReport(list(placed), renamed, skipped, findings)
+
+
+def _stage(staging: Staging, sent: str, name: str, chunks: Iterable[bytes], batch: int = 0) -> Arrival:
+    """Raises DatasetError: one of `OF_THE_FILE`, or as `Staging.write`."""
+    file = staging.write(chunks, shown(sent), size_limit(name))
+    problem = None
+    if PurePosixPath(name).suffix.lower() in PICTURES:
+        try:
+            picture_size(file, name)
+        except DatasetError as error:
+            if error.code in OF_THE_FILE:
+                staging.drop(file)
+                raise
+            problem = error
+    return Arrival(sent, name, file, batch, problem)
+
+
+def _of_the_file(name: str, error: EngineError) -> Note:
+    """A note on the one file, or the error again if it is one of the whole upload."""
+    if isinstance(error, PathError) or error.code in OF_THE_FILE:
+        return note(name, error)
+    raise error

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from engine.datasets.captions import CAPTION_EXTENSIONS, MAX_CAPTION_BYTES
-from engine.datasets.decode import EXTENSIONS, FOREIGN_EXTENSIONS, MAX_BYTES
 from engine.datasets.dataset_file import NAME as DATASET_FILE
+from engine.datasets.decode import EXTENSIONS, FOREIGN_EXTENSIONS, MAX_BYTES
 from engine.datasets.listing import kohya_name
 from engine.errors import EngineError, PathError
 from engine.workspace import DEVICES, INVISIBLE

@@ -16,7 +16,7 @@ from typing import Literal
 
 from engine.datasets.incoming.names import DATASET_FILE, PICTURES, Note, look, note
 from engine.datasets.listing import entries
-from engine.errors import DatasetError
+from engine.errors import DatasetError, EngineError
 
 Clash = Literal["keep_both", "skip"]
 
@@ -30,12 +30,14 @@ class Arrival:
         name: the name it would like in the dataset.
         file: where its bytes lie.
         batch: what it came in, an archive or the loose files.
+        problem: why it cannot be read, where that is so.
     """
 
     sent: str
     name: str
     file: Path
     batch: int = 0
+    problem: EngineError | None = None
 
 
 @dataclass
@@ -72,7 +74,7 @@ class Room:
             folder = name.split("/")[0]
             self.folders.setdefault(look(folder), folder)
 
-    def is_taken(self, name: str) -> bool:
+    def istaken(self, name: str) -> bool:
         return look(name) in self.files or look(name) in self.folders
 
 
@@ -112,16 +114,16 @@ def _groups(arrivals: Iterable[Arrival]) -> list[list[Arrival]]:
 def _names(group: list[Arrival], room: Room, clash: Clash) -> list[str | DatasetError]:
     wished = [_in_folder(arrival.name, room) for arrival in group]
     if any("/" in name and look(name.split("/")[0]) in room.files for name in wished):
-        return [_taken(name) for name in wished]
+        return [taken(name) for name in wished]
     for number in itertools.count(1):
         names = wished if number == 1 else [_numbered(name, number) for name in wished]
         there = [_is_there(arrival, name, room) for arrival, name in zip(group, names, strict=True)]
         if all(there) or (number == 1 and not _clashes(names, there, room)):
             return [_there(name) if known else name for name, known in zip(names, there, strict=True)]
-        if number > 1 and not any(room.is_taken(name) or _stem_look(name) in room.stems for name in names):
+        if number > 1 and not any(room.istaken(name) or _stem_look(name) in room.stems for name in names):
             return list(names)
         if number == 1 and (clash == "skip" or DATASET_FILE in wished):
-            return [_there(name) if known else _taken(name) for name, known in zip(names, there, strict=True)]
+            return [_there(name) if known else taken(name) for name, known in zip(names, there, strict=True)]
     raise AssertionError("numbers do not end")
 
 
@@ -129,7 +131,7 @@ def _clashes(names: list[str], there: list[bool], room: Room) -> bool:
     """Whether a name is taken by something else, or a new picture would share the caption of one that is there."""
     for name, known in zip(names, there, strict=True):
         beside = {PurePosixPath(other).suffix for other in room.stems.get(_stem_look(name), ())} & set(PICTURES)
-        if not known and (room.is_taken(name) or (PurePosixPath(name).suffix.lower() in PICTURES and beside)):
+        if not known and (room.istaken(name) or (PurePosixPath(name).suffix.lower() in PICTURES and beside)):
             return True
     return False
 
@@ -161,7 +163,7 @@ def _there(name: str) -> DatasetError:
     return DatasetError("incoming.there", f"{name!r} is in the dataset already, the same to the byte.", name=name)
 
 
-def _taken(name: str) -> DatasetError:
+def taken(name: str) -> DatasetError:
     return DatasetError(
         "incoming.taken", f"The dataset has another file {name!r}, or another picture with its caption.",
         todo="Keep both, or rename one of them.", name=name,

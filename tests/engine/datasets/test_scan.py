@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 import sys
 import unicodedata
@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from engine.datasets.listing import kohya_name, natural_key
 from engine.datasets.scan import scan
 from engine.errors import DatasetError
 from tests.support.pictures import READABLE, REFUSED_BY_HEADER, make_nasty, make_photos, save_turned, signpost
@@ -72,17 +71,6 @@ def test_a_numbered_folder_chosen_itself_counts_as_such(tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path / "20_robot")
         (concept,) = scan(folder, repeats=3).concepts
         assert (concept.name, concept.repeats, concept.class_tokens) == ("20_robot", 20, "robot")
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("20_robot", (20, "robot")), ("3_a b_c", (3, "a b_c")), ("1_", (1, "")), ("7", (7, "")),
-        ("0_x", None), ("-2_x", None), ("robot_20", None), ("1.5_x", None), ("", None),
-    ],
-)  # fmt: skip
-def test_folder_names_are_read_as_kohya_reads_them(name, expected):
-    assert kohya_name(name) == expected
 
 
 def test_a_year_read_as_repeats_is_pointed_out(tmp_path):
@@ -163,6 +151,97 @@ def test_every_file_that_cannot_be_used_is_named_with_its_reason(tmp_path):
     assert all(finding.values for finding in refused.values())
 
 
+CONCEPTS = """
+kind: style
+trigger: mofumo
+concepts:
+  - {folder: ., repeats: 2, trigger: robo}
+  - {folder: people, repeats: 3, class_tokens: person, regularisation: true}
+  - {folder: 4_hat}
+  - {folder: gone}
+"""
+
+
+def concept_set(folder: Path) -> Path:
+    for name in ("own", "people/a", "people/b", "people/c", "people/d", "4_hat/x", "7_kohya/y", "other/z", "_excluded/e"):
+        picture(folder / f"{name}.png")
+    (folder / "dataset.yaml").write_text(CONCEPTS, encoding="utf-8")
+    return folder
+
+
+def test_the_folders_of_dataset_yaml_are_trained_on_as_it_says_and_kohyas_beside_them(tmp_path):
+    dataset = scan(concept_set(tmp_path / "set"), repeats=99)
+    assert [(c.name, c.repeats, c.class_tokens, c.regularisation, c.kind, c.trigger) for c in dataset.concepts] == [
+        ("set", 2, "", False, "style", "robo"), ("people", 3, "person", True, "style", ""), ("4_hat", 4, "hat", False, "style", ""),
+        ("7_kohya", 7, "kohya", False, "style", ""),
+    ]  # fmt: skip
+    assert [(p.caption, p.caption_source, p.trigger) for p in dataset.pictures] == [
+        ("robo", "trigger", "robo"), *[("person", "folder", "")] * 4, ("hat", "folder", "mofumo"), ("kohya", "folder", "mofumo"),
+    ]  # fmt: skip
+    assert (dataset.views_per_epoch, dataset.repeats) == (13, [2, 4, 3, 3, 3, 4, 7])
+    told = {finding.code: finding.path.name for finding in dataset.findings if not finding.code.startswith("caption.")}
+    assert told == {"folder.missing": "gone", "folder.ignored": "other"}
+    assert dataset.triggers() == ["robo", "mofumo"]
+
+
+def test_the_runs_word_goes_before_the_datasets_and_behind_a_concepts(tmp_path):
+    dataset = scan(concept_set(tmp_path), trigger="fluffy")
+    assert [p.trigger for p in dataset.pictures] == ["robo", *[""] * 4, None, None]
+    assert dataset.triggers("fluffy") == ["robo", "fluffy"]
+
+
+def test_regularisation_pictures_that_are_too_many_are_left_over(tmp_path):
+    for index in range(20):
+        picture(tmp_path / "reg" / f"{index}.png", "someone")
+    for index in range(3):
+        picture(tmp_path / "mine" / f"{index}.png", "mine")
+    concepts = "concepts:\n  - {folder: reg, regularisation: true}\n  - {folder: mine, repeats: 3}\n"
+    (tmp_path / "dataset.yaml").write_text(concepts, encoding="utf-8")
+    dataset = scan(tmp_path)
+    assert dataset.repeats == [1] * 9 + [0] * 11 + [3] * 3 and dataset.views_per_epoch == 9
+    assert [(f.code, f.values["count"]) for f in dataset.findings] == [("regularisation.left_over", "11")]
+
+
+def test_own_pictures_that_are_not_listed_are_pointed_out(tmp_path):
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "inner" / "b.png", "x")
+    (tmp_path / "dataset.yaml").write_text("concepts: [{folder: inner}]", encoding="utf-8")
+    assert codes(scan(tmp_path)) == ["picture.unlisted", "dataset.one_picture"]
+
+
+def test_a_dataset_yaml_without_concepts_leaves_the_folders_as_they_are(tmp_path):
+    picture(tmp_path / "3_robot" / "a.png")
+    plain = scan(tmp_path)
+    (tmp_path / "dataset.yaml").write_text("trigger: mofumo\nkind: object\n", encoding="utf-8")
+    described = scan(tmp_path)
+    assert [p.path for p in described.pictures] == [p.path for p in plain.pictures] and described.repeats == plain.repeats == [3]
+    assert (plain.triggers(), described.triggers(), described.concepts[0].kind) == ([], ["mofumo"], "object")
+    assert (plain.sources, described.sources) == ((), (tmp_path / "dataset.yaml",))
+
+
+def test_nothing_but_regularisation_is_refused(tmp_path):
+    picture(tmp_path / "a.png")
+    (tmp_path / "dataset.yaml").write_text("concepts: [{regularisation: true}]", encoding="utf-8")
+    with pytest.raises(DatasetError) as caught:
+        scan(tmp_path)
+    assert caught.value.code == "dataset.only_regularisation"
+
+
+def test_captions_in_metadata_count_where_a_picture_has_no_file(tmp_path):
+    picture(tmp_path / "2_robot" / "a.png", "of its file")
+    picture(tmp_path / "2_robot" / "b.png")
+    picture(tmp_path / "2_robot" / "c.png")
+    picture(tmp_path / "2_robot" / "d.png", " ")
+    (tmp_path / "meta_cap.json").write_text(json.dumps({name: {"caption": f"{name} told"} for name in "abd"}), encoding="utf-8")
+    dataset = scan(tmp_path)
+    assert [(p.caption, p.caption_source) for p in dataset.pictures] == [
+        ("of its file", "file"), ("b told", "metadata"), ("robot", "folder"), ("robot", "folder"),
+    ]  # fmt: skip
+    assert codes(dataset) == ["caption.missing", "caption.empty"] and dataset.sources == (tmp_path / "meta_cap.json",)
+    (tmp_path / "meta_cap.json").write_text("{", encoding="utf-8")
+    assert [f.path.name for f in scan(tmp_path).findings if f.code == "caption.metadata"] == ["meta_cap.json"]
+
+
 def test_a_single_picture_is_possible_but_pointed_out(tmp_path):
     picture(tmp_path / "a.png", "x")
     assert codes(scan(tmp_path)) == ["dataset.one_picture"]
@@ -194,43 +273,7 @@ def test_what_is_no_folder_is_refused(tmp_path, name):
     assert caught.value.code == "dataset.not_a_folder"
 
 
-def test_names_sort_as_people_count():
-    names = ["10.png", "2.png", "a10.png", "A2.png", "a1.png", "1.png", "b.png", "あ2.png", "あ10.png"]
-    expected = ["1.png", "2.png", "10.png", "a1.png", "A2.png", "a10.png", "b.png", "あ2.png", "あ10.png"]
-    assert sorted(names, key=natural_key) == expected
-
-
-def test_the_fingerprint_follows_every_byte_that_is_trained_on(tmp_path):
-    make_photos(tmp_path / "set", 3, seed=4)
-    folder = tmp_path / "set"
-    first = scan(folder).fingerprint()
-    os.utime(folder / "picture 1.png")
-    (folder / "unrelated.md").write_text("x", encoding="utf-8")
-    assert scan(folder).fingerprint() == first
-    folder.rename(tmp_path / "moved")
-    folder = tmp_path / "moved"
-    assert scan(folder).fingerprint() == first
-    seen = {first}
-    (folder / "picture 1.txt").write_text("another caption", encoding="utf-8")
-    seen.add(scan(folder).fingerprint())
-    for extension in ("bmp", "txt"):
-        (folder / f"picture 3.{extension}").rename(folder / f"picture 5.{extension}")
-    seen.add(scan(folder).fingerprint())
-    Image.new("RGB", (9, 9)).save(folder / "picture 1.png")
-    seen.add(scan(folder).fingerprint())
-    assert len(seen) == 4
-
-
-def test_a_file_that_vanishes_is_reported(tmp_path):
-    picture(tmp_path / "a.png", "x")
-    dataset = scan(tmp_path)
-    (tmp_path / "a.png").unlink()
-    with pytest.raises(DatasetError) as caught:
-        dataset.fingerprint()
-    assert caught.value.code == "dataset.changed"
-
-
 def test_what_the_web_process_reads_datasets_with_imports_no_torch():
-    modules = "scan, captions, buckets, decode, sampler, dataset, encodings"
+    modules = "scan, captions, buckets, decode, sampler, dataset, encodings, concepts, content, dataset_file, listing"
     program = f"from engine.datasets import {modules}; import sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

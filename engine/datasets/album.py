@@ -1,0 +1,212 @@
+"""A dataset as one looks at it: every picture with its size, caption and flags, read in the background and kept up to date.
+
+Opens headers and caption files only. What was read is kept in the workspace's cache, so that the next opening reads what
+changed. It looks at the folder when it is opened and when `refresh` is called, not in between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import deque
+from collections.abc import Collection, Mapping
+from itertools import islice
+from pathlib import Path
+from time import monotonic, time_ns
+from weakref import WeakValueDictionary
+
+from engine.datasets.album_entry import Entry, entry, read_caption_facts, read_picture
+from engine.datasets.album_files import Files, in_order, is_excluded, list_files
+from engine.datasets.album_index import keep_index, load_index
+from engine.datasets.album_query import Query, find
+from engine.datasets.buckets import Size
+from engine.workspace import Workspace
+
+__all__ = ["Album", "Entry", "Query", "open_album"]
+HELD = 4
+"""Albums that stay in memory when nobody holds them."""
+BATCH = 32
+"""Pictures read between two looks at who else wants something."""
+QUIET_SECONDS = 2.0
+"""Without a change, before what was read is written to the disk."""
+
+_opening = threading.Lock()
+_albums: WeakValueDictionary[tuple[str, str], Album] = WeakValueDictionary()
+_held: deque[Album] = deque(maxlen=HELD)
+
+
+def open_album(folder: Path, workspace: Workspace) -> Album:
+    """The album of a dataset's folder, the same object for all who ask in this process. Only a new one looks at the folder.
+
+    Raises:
+        DatasetError: `dataset.not_a_folder`, `dataset.unreadable_folder`.
+    """
+    place = os.path.realpath(folder)
+    with _opening:
+        key = place, str(workspace.cache)
+        album = _albums.get(key)
+        if album is None:
+            name = hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+            album = _albums[key] = Album(Path(place), workspace.cache / "albums" / f"{name}.json")
+        if album in _held:
+            _held.remove(album)
+        _held.append(album)
+    return album
+
+
+class Album:
+    """All methods may be called from several threads.
+
+    Attributes:
+        folder: the dataset.
+    """
+
+    def __init__(self, folder: Path, kept: Path) -> None:
+        self.folder = folder
+        self._kept, self._index = kept, load_index(kept)
+        self._changed = threading.Condition()
+        self._looking = threading.Lock()
+        self._files: dict[str, Files] = {}
+        self._entries: dict[str, Entry] = {}
+        self._waiting: dict[str, None] = {}
+        self._being_read: dict[str, object] = {}
+        self._shown: dict[str, Entry] | None = None
+        self._reader: threading.Thread | None = None
+        self._unkept = False
+        self.refresh()
+
+    @property
+    def total(self) -> int:
+        """Pictures, without those taken out."""
+        return sum(not is_excluded(name) for name in self._files)
+
+    @property
+    def indexed(self) -> int:
+        """Those of them that are in `entries`."""
+        return sum(not each.excluded for each in self.entries.values())
+
+    @property
+    def whole(self) -> bool:
+        """Everything that the last look at the folder found has been read."""
+        with self._changed:
+            return self._is_read()
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """The pictures that have been read, by name, in natural order; not to be changed."""
+        with self._changed:
+            if self._shown is None:
+                self._shown = {name: self._entries[name] for name in self._files if name in self._entries}
+            return self._shown
+
+    @property
+    def sizes(self) -> dict[str, Size]:
+        """Upright width and height in px of the pictures that can be read and are not taken out."""
+        return {name: (each.width, each.height) for name, each in self.entries.items() if each.width and not each.excluded}
+
+    def find(self, query: Query, buckets: Mapping[str, Size] | None = None) -> list[str]:
+        """Names of the pictures that pass, of those read so far. `buckets` (name -> bucket) is needed for `query.bucket`."""
+        return find(self.entries, query, buckets)
+
+    def refresh(self, names: Collection[str] | None = None) -> None:
+        """Look at the folder again. What changed is read in the background, but what changed of `names` before this returns.
+
+        Raises:
+            DatasetError: `dataset.not_a_folder`, `dataset.unreadable_folder`.
+        """
+        with self._looking:
+            found = list_files(self.folder, names)
+            with self._changed:
+                self._take_over(found, names)
+        if names is not None:
+            self._read(list(found))
+            with self._changed:  # others may have begun with some
+                self._changed.wait_for(lambda: found.keys().isdisjoint(self._waiting.keys() | self._being_read.keys()))
+        self._read_on()
+
+    def read(self, seconds: float | None = None) -> bool:
+        """Read what is left, for so long at most; returns `whole`."""
+        until = None if seconds is None else monotonic() + seconds
+        while (until is None or monotonic() < until) and (names := self._next()):
+            self._read(names)
+        with self._changed:  # others may be reading the last ones
+            whole = self._changed.wait_for(self._is_read, None if until is None else max(0, until - monotonic()))
+        if whole:
+            self._keep()
+        return whole
+
+    def _is_read(self) -> bool:
+        return not (self._waiting or self._being_read)
+
+    def _take_over(self, found: dict[str, Files], names: Collection[str] | None) -> None:
+        """What a look at the folder found becomes what there is."""
+        looked_at = self._files.keys() if names is None else set(names)
+        files = {name: each for name, each in self._files.items() if name not in looked_at} | found
+        order = self._files if files.keys() == self._files.keys() else in_order(files)
+        self._files = {name: files[name] for name in order}
+        for name in (self._entries.keys() | self._waiting.keys()) - files.keys():
+            self._entries.pop(name, None)
+            self._waiting.pop(name, None)
+        for name in order if names is None else found:
+            picture, caption = self._index.picture(name, files[name]), self._index.caption(files[name])
+            if picture and caption:
+                self._entries[name] = entry(name, files[name], picture, caption)
+            else:
+                self._waiting[name] = None
+        self._shown = None
+        self._changed.notify_all()
+
+    def _next(self) -> list[str]:
+        """Some of the pictures that are to be read, first those that come first."""
+        with self._changed:
+            return list(islice(self._waiting, BATCH))
+
+    def _read(self, names: list[str]) -> None:
+        """Read those of the pictures that are still to be read."""
+        mark = object()  # tells this reading from a later one of the same file
+        with self._changed:
+            files = {name: self._files[name] for name in names if name in self._waiting}
+            self._being_read |= dict.fromkeys(files, mark)
+            for name in files:
+                del self._waiting[name]
+        known = {name: (self._index.picture(name, each), self._index.caption(each)) for name, each in files.items()}
+        facts = {}
+        for name, (picture, caption) in known.items():
+            began = time_ns()
+            picture = picture or read_picture(self.folder / name)
+            facts[name] = began, picture, caption or read_caption_facts(self.folder / files[name].caption_file)
+        with self._changed:
+            for name, (began, picture, caption) in facts.items():
+                if self._being_read.get(name) is not mark:
+                    continue
+                del self._being_read[name]
+                if name in self._files:
+                    self._index.learn(name, files[name], picture, caption, began)
+                    self._entries[name] = entry(name, files[name], picture, caption)
+            self._shown, self._unkept = None, True
+            self._changed.notify_all()
+
+    def _read_on(self) -> None:
+        """See that a thread reads what is left and keeps it."""
+        with self._changed:
+            if self._reader is None and (self._waiting or self._unkept):
+                self._reader = threading.Thread(target=self._read_behind, name="album", daemon=True)
+                self._reader.start()
+
+    def _read_behind(self) -> None:
+        while True:
+            while names := self._next():
+                self._read(names)
+            with self._changed:
+                if not self._changed.wait_for(lambda: bool(self._waiting), QUIET_SECONDS):
+                    self._reader = None
+                    break
+        self._keep()
+
+    def _keep(self) -> None:
+        with self._changed:
+            if not self._unkept:
+                return
+            self._unkept, index = False, self._index.keep_only(self._files)
+        keep_index(self._kept, index)
