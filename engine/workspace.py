@@ -249,7 +249,10 @@ class Workspace:
         for root in (root.resolve() for root in self.allowed_roots):
             if path and path.is_relative_to(root) and not any(part.startswith(".") for part in path.relative_to(root).parts):
                 return path
-        raise PathError(
+        raise self.not_allowed(typed)
+
+    def not_allowed(self, typed: str) -> PathError:
+        return PathError(
             "path.not_allowed", f"The path {typed!r} cannot be used here.",
             "It must lie in the data folder" + ("." if self.remote else " or in your home folder, outside hidden folders."),
             "Move the files there, or start with --data-dir, --ckpt-dir or --lora-dir.", path=typed,

@@ -31,6 +31,16 @@ def workspace_of(options: argparse.Namespace) -> Workspace:
     return Workspace(options.data_dir.expanduser().resolve(), options.ckpt_dir, options.lora_dir, options.embeddings_dir)
 
 
+def dataset_folder(typed: str, options: argparse.Namespace) -> Path:
+    """A folder, or a dataset by its name.
+
+    Raises:
+        PathError: `path.not_allowed`.
+    """
+    here = Path(typed).expanduser()
+    return here.absolute() if here.is_dir() else workspace_of(options).dataset_folder(typed)
+
+
 def one_line(error: EngineError) -> str:
     """An error as one line, with its field in front where it has one."""
     field, text = str(error.values.get("field") or ""), " ".join(str(error).split())

@@ -74,7 +74,7 @@ class Blip2Options(BeamOptions):
     model: Annotated[str, Ui(level="basic", widget="tagger")] = "Salesforce/blip2-opt-2.7b"
     """A folder below models/taggers, a path, or an id of Hugging Face, which is fetched when it is first used."""
     prompt: Annotated[str, Ui(level="advanced")] = ""
-    """Words that the sentence begins with (a drawing of), or a question: Question: what is in the picture? Answer:"""
+    """Words that the sentence begins with (a drawing of), or a question, which ends with a colon: Question: what is in the picture? Answer:"""
 
 
 class Florence2Options(BeamOptions):

@@ -119,7 +119,9 @@ def _caption(files: list[os.DirEntry[str]]) -> os.DirEntry[str] | None:
     files = [entry for entry in files if entry.is_file()]
     if len(files) < 2:
         return files[0] if files else None
-    return min(files, key=lambda entry: (CAPTION_EXTENSIONS.index(os.path.splitext(entry.name)[1].lower()), natural_key(entry.name)))
+    return min(
+        files, key=lambda entry: (CAPTION_EXTENSIONS.index(os.path.splitext(entry.name)[1].lower()), natural_key(entry.name))
+    )
 
 
 def _masks(folder: Path) -> set[str]:

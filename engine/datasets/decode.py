@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
@@ -99,8 +99,24 @@ def decode_picture(data: bytes, name: str, background: Colour = WHITE, enough: i
         return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
-def stored_picture(data: bytes, name: str) -> tuple[Image.Image, str]:
-    """The picture upright but in its own colours and depth, an animation's first frame, and Pillow's name of its format.
+class Stored(NamedTuple):
+    """A picture upright, but in its own colours and depth.
+
+    Attributes:
+        image: of an animation the first frame.
+        format: Pillow's name of it.
+        animated: there are further frames.
+        exif: what the camera wrote, without the orientation; b"" for nothing.
+    """
+
+    image: Image.Image
+    format: str
+    animated: bool
+    exif: bytes
+
+
+def stored_picture(data: bytes, name: str) -> Stored:
+    """The picture as it is stored, for those who will store it again; `name` is for the error text.
 
     Raises:
         DatasetError: `picture.unreadable`, `picture.too_large`.
@@ -108,8 +124,10 @@ def stored_picture(data: bytes, name: str) -> tuple[Image.Image, str]:
     with _readable(name):
         image = _open(io.BytesIO(data), name)
         orientation, format = _orientation(image), image.format or ""
+        animated = getattr(image, "is_animated", False)
         image.load()
-        return (image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image), format
+        upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image.copy()
+        return Stored(upright, format, animated, _exif(image))
 
 
 def fit(image: Image.Image, resized: tuple[int, int], bucket: tuple[int, int], flip: bool = False) -> Image.Image:
@@ -190,6 +208,15 @@ def _orientation(image: Image.Image) -> int:
         return Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
     except Exception:  # broken EXIF is no reason to lose the picture; every viewer shows it unturned
         return 1
+
+
+def _exif(image: Image.Image) -> bytes:
+    try:
+        exif = Image.Image.getexif(image)
+        exif.pop(_EXIF_ORIENTATION, None)
+        return exif.tobytes() if exif else b""
+    except Exception:  # see _orientation
+        return b""
 
 
 def _to_rgb(image: Image.Image, background: Colour) -> Image.Image:

@@ -16,6 +16,8 @@ from itertools import pairwise
 
 from engine.errors import DatasetError
 
+CONTROL = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\U0010ffff]")
+"""The characters that no text file contains."""
 _PUNCTUATION = set("、。「」『』（）〈〉《》【】，！？：；・ー〜～…“”‘’—·　")
 _KANA = {chr(code) for code in (*range(0x3041, 0x3097), *range(0x30A1, 0x30FF))}
 # The characters of the first school years and of what people write about pictures.
@@ -66,7 +68,7 @@ def decode_text(data: bytes, encoding: str | None = None) -> tuple[str, str]:
         found = _utf16_by_zeros(data) or _utf8(data) or _legacy(data)
     if found is None:
         raise _undecodable("its encoding cannot be told with certainty")
-    if any(unicodedata.category(letter) == "Cc" and letter not in "\t\n\r" for letter in found[0]):
+    if CONTROL.search(found[0]):
         raise _undecodable("it contains control characters, so it is no text file")
     return found
 
@@ -81,8 +83,8 @@ def _declared(data: bytes, encoding: str) -> tuple[str, str]:
 def _utf8(data: bytes) -> tuple[str, str] | None:
     """UTF-8, unless it is such a jumble of letters as a Chinese or Japanese word in an older encoding can happen to be."""
     text = _strict(data, "utf-8")
-    if text is None:
-        return None
+    if text is None or text.isascii():
+        return None if text is None else (text, "utf-8")
     letters = [letter for letter in text if ord(letter) > 127]
     if any(ord(letter) >= 0x800 for letter in letters):  # three bytes in the right order are no accident
         return text, "utf-8"

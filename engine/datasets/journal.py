@@ -104,7 +104,7 @@ class Journal:
                 "folders": tree.missing_folders(steps), "steps": self._log.pack(steps),
             }  # fmt: skip
             self._log.begin(record)
-            self._carry_out(record, steps)
+            self._carry_out(record, steps, tree)
             return _entry(record, steps)
 
     def undo(self) -> Entry | None:
@@ -130,10 +130,10 @@ class Journal:
             record = self._log.concerned(do)
             if record is None:
                 return None
-            steps = self._steps(do, record)
-            Tree(self.folder).check(steps)
+            steps, tree = self._steps(do, record), Tree(self.folder)
+            tree.check(steps)
             self._log.begin({"do": do})
-            self._carry_out({"do": do}, steps)
+            self._carry_out({"do": do}, steps, tree)
             return _entry(record, steps)
 
     def _steps(self, do: Direction, record: Mapping[str, Any]) -> Sequence[Step]:
@@ -144,11 +144,13 @@ class Journal:
         """Finish what a killed process had begun. It has done `done` steps, and perhaps one that it could not note."""
         concerned = self._log.concerned(record["do"]) or record
         self._log.resume()
-        self._carry_out(record, self._steps(record["do"], concerned), done, resumed=True)
+        self._carry_out(record, self._steps(record["do"], concerned), Tree(self.folder), done, resumed=True)
 
-    def _carry_out(self, record: Mapping[str, Any], steps: Sequence[Step], done: int = 0, resumed: bool = False) -> None:
+    def _carry_out(
+        self, record: Mapping[str, Any], steps: Sequence[Step], tree: Tree, done: int = 0, resumed: bool = False
+    ) -> None:
         """The steps of a record that is in the log, from the step `done` on. Where one fails, all are taken back."""
-        tree, undoing = Tree(self.folder), record["do"] == "undo"
+        undoing = record["do"] == "undo"
         folders = (self._log.concerned(record["do"]) or record)["folders"]
         try:
             tree.prepare(steps)

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from engine.errors import DatasetError, PathError
 from engine.workspace import safe_join
@@ -53,16 +54,22 @@ class Move:
 Step = Write | Move
 
 
+class Moved(NamedTuple):
+    """The content that lies at `name` before an operation, wherever its steps bring it."""
+
+    name: str
+
+
 class Tree:
     """The files of a dataset during one operation."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._new = folder / HISTORY / "new"
-        self._parents: dict[str, Path] = {}
-        self._paths: dict[str, Path] = {}
+        self._parents: dict[str, str] = {}
+        self._paths: dict[str, str] = {}
 
-    def path(self, name: str) -> Path:
+    def path(self, name: str) -> str:
         """Where a name lies.
 
         Raises:
@@ -72,20 +79,28 @@ class Tree:
             self._paths[name] = self._path(name)
         return self._paths[name]
 
-    def _path(self, name: str) -> Path:
+    def _path(self, name: str) -> str:
         parent, _, last = name.rpartition("/")
         if parent not in self._parents:
-            self._parents[parent] = safe_join(self.folder, parent)
-        path = self._parents[parent] / last
-        ours = any(part.casefold() == HISTORY for part in parent.split("/"))
-        if ours or last in ("", ".") or ".." in name.split("/") or path.name != last:  # on Windows a backslash parts names too
+            self._parents[parent] = str(safe_join(self.folder, parent))
+        parts = name.casefold().split("/")
+        backslash = os.path.basename(last) != last  # parts names on Windows
+        if HISTORY in parts or ".." in parts or last in ("", ".") or backslash:
             raise PathError(
                 "path.outside", f"The path {name!r} leaves its folder.", todo="Choose a name inside the folder.", path=name
             )
-        return safe_join(self.folder, name) if path.is_symlink() else path
+        path = os.path.join(self._parents[parent], last)
+        return str(safe_join(self.folder, name)) if os.path.islink(path) else path
 
     def read(self, name: str) -> bytes | None:
-        return _read(self.path(name))
+        try:
+            with open(self.path(name), "rb") as stream:
+                return stream.read()
+        except FileNotFoundError:
+            return None
+
+    def exists(self, name: str) -> bool:
+        return os.path.lexists(self.path(name))
 
     def check(self, steps: Iterable[Step]) -> None:
         """That every step will find the files as it expects them after the steps before it.
@@ -93,25 +108,26 @@ class Tree:
         Raises:
             DatasetError: `dataset.conflict` naming the file.
         """
-        changed: dict[str, bytes | Path | None] = {}  # a path stands for the content that lies there now
+        changed: dict[str, Moved | bytes | None] = {}
         for step in steps:
             if isinstance(step, Write):
-                now = changed.get(step.name, self.path(step.name))
-                if (_read(now) if isinstance(now, Path) else now) != step.before:
+                now = changed.get(step.name, Moved(step.name))
+                if (self.read(now.name) if isinstance(now, Moved) else now) != step.before:
                     raise conflict(step.name)
                 changed[step.name] = step.after
                 continue
-            source, target = (changed.get(name, self.path(name)) for name in step.names)
-            for name, place, wanted in ((step.source, source, True), (step.target, target, False)):
-                if (os.path.lexists(place) if isinstance(place, Path) else place is not None) != wanted:
+            for name, wanted in ((step.source, True), (step.target, False)):
+                now = changed.get(name, Moved(name))
+                if (self.exists(now.name) if isinstance(now, Moved) else now is not None) != wanted:
                     raise conflict(name)
-            changed[step.source], changed[step.target] = None, source
+            changed[step.target], changed[step.source] = changed.get(step.source, Moved(step.source)), None
 
     def missing_folders(self, steps: Iterable[Step]) -> list[str]:
         """Folders that the steps need and that are not there, outer ones first."""
-        targets = {step.names[-1] for step in steps if isinstance(step, Move) or step.after is not None}
-        parents = {parent for target in targets for parent in PurePosixPath(target).parents}
-        return sorted(str(parent) for parent in parents if not (self.folder / parent).is_dir())
+        targets = (step.names[-1] for step in steps if isinstance(step, Move) or step.after is not None)
+        parents = {target.rpartition("/")[0] for target in targets}
+        wanted = {str(folder) for parent in parents for folder in (PurePosixPath(parent), *PurePosixPath(parent).parents)}
+        return sorted(name for name in wanted if not (self.folder / name).is_dir())
 
     def prepare(self, steps: Iterable[Step]) -> None:
         """Make the folders that the steps need, and away with what a killed process left."""
@@ -130,7 +146,7 @@ class Tree:
         if isinstance(step, Move):
             os.rename(self.path(step.source), self.path(step.target))
         elif step.after is None:
-            self.path(step.name).unlink()
+            os.unlink(self.path(step.name))
         else:
             path = self.path(step.name)
             with open(self._new, "wb") as stream:
@@ -142,18 +158,11 @@ class Tree:
     def finish(self, step: Step) -> None:
         """Do a step unless it has been done. What something else has changed since keeps what it has."""
         if isinstance(step, Move):
-            waiting = os.path.lexists(self.path(step.source)) and not os.path.lexists(self.path(step.target))
+            waiting = self.exists(step.source) and not self.exists(step.target)
         else:
             waiting = step.before != step.after and self.read(step.name) == step.before
         if waiting:
             self.perform(step)
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
 
 
 def conflict(name: str) -> DatasetError:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict
@@ -24,6 +26,12 @@ class Asked(BaseModel):
 
     dataset: str
     """As people type it: `practice/mascot`, a name below the datasets, or an allowed path."""
+
+
+class Named(Asked):
+    """About some of its pictures."""
+
+    names: list[str]
 
 
 @dataclass(frozen=True)
@@ -48,15 +56,36 @@ class Opened:
         """
         return safe_join(self.folder, name)
 
-    def changed(self, names: list[str]) -> dict:
-        """What every change answers: the names it was about and what can be undone now. The album looks at them again."""
-        self.album.refresh(names)
-        return {"names": names, "history": self.history()}
+    def picture(self, name: str) -> Path:
+        """A picture that the album shows, so that nothing else of the folder is handed out.
 
-    def history(self) -> dict[str, str | None]:
-        """Labels of what can be undone and redone."""
+        Raises:
+            PathError: `path.outside`; DatasetError: `dataset.no_picture`.
+        """
+        path = self.file(name)
+        if name not in self.album.entries:
+            raise DatasetError("dataset.no_picture", f"There is no picture {name!r} in the dataset.", todo="Look at it again.", name=name)
+        return path
+
+    def pictures(self, names: Collection[str]) -> list[str]:
+        """The same for several names."""
+        for name in names:
+            self.picture(name)
+        return list(names)
+
+    def changed(self, names: Collection[str]) -> dict[str, Any]:
+        """What every change answers: the pictures it was about and what can be undone now. The album has looked at them again."""
+        self.album.refresh(names)
+        return {"names": list(names), "history": self.history()}
+
+    def history(self) -> dict[str, Any]:
+        """The operations that undo and redo would concern, each {label, values}, or None."""
         state = self.journal.state()
-        return {"undo": state["undo"], "redo": state["redo"]}
+        done, entries = state["position"], state["entries"]
+        kept = [{"label": each["label"], "values": each["values"]} for each in entries[max(0, done - 1) : done + 1]]
+        before = kept[0] if done else None
+        after = kept[-1] if done < len(entries) else None
+        return {"undo": before, "redo": after}
 
 
 def context_of(request: Request) -> Context:
@@ -70,7 +99,7 @@ Here = Annotated[Context, Depends(context_of)]
 def open_dataset(dataset: str, context: Context) -> Opened:
     """Raises PathError: `path.not_allowed`; DatasetError: `dataset.not_a_folder`."""
     folder = context.workspace.dataset_folder(dataset)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         what = f"{dataset!r} is not a folder."
         raise DatasetError("dataset.not_a_folder", what, "A dataset is a folder of pictures.", "Check the path.", folder=dataset)
     return Opened(dataset.strip(), folder, context.workspace)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engine.datasets.decode import picture_size, supported_extensions
 from engine.datasets.incoming.intake import IntakeReport, report_of
-from engine.datasets.incoming.names import Note, arrival_name, is_picture, look, note, safe_parts, size_limit
+from engine.datasets.incoming.names import Note, arrival_name, hidden, is_picture, look, note, safe_parts, size_limit
 from engine.datasets.incoming.placing import Arrival, Room, settle
 from engine.datasets.incoming.staging import MAX_FILES, check_disk, file_too_large, too_many
 from engine.datasets.listing import natural_key
@@ -23,7 +23,6 @@ from engine.workspace import Workspace, check_name, staged
 
 OWN_FOLDERS = ("_excluded", "_originals", "_masks")
 """Of a dataset; what is in them is copied to the same place."""
-MAX_DEPTH = 16
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,8 @@ def copy_dataset(source: Path, name: str, workspace: Workspace) -> Copied:
 
     Raises:
         PathError: `path.bad_name`, `path.not_allowed`.
-        DatasetError: `dataset.exists`, `dataset.not_a_folder`, `dataset.no_pictures`, `incoming.too_many`, `incoming.disk_full`.
+        DatasetError: `dataset.exists`, `dataset.not_a_folder`, `dataset.no_pictures`, `incoming.too_many`, `incoming.disk_full`,
+            `dataset.copy_failed`.
     """
     place, source = _new_place(name, workspace), workspace.allowed_path(str(source))
     if not source.is_dir():
@@ -70,10 +70,17 @@ def copy_dataset(source: Path, name: str, workspace: Workspace) -> Copied:
         )  # fmt: skip
     placed, notes = settle(arrivals, Room(), "keep_both")
     check_disk(place.parent, sum(arrival.file.stat().st_size for arrival in placed.values()))
-    with staged(place) as folder:
-        for target, arrival in placed.items():
-            (folder / target).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(arrival.file, folder / target)
+    try:
+        with staged(place) as folder:
+            for target, arrival in placed.items():
+                (folder / target).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(arrival.file, folder / target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DatasetError(
+            "dataset.copy_failed", f"The copy {name!r} could not be made: {reason}.", "Nothing was left behind.",
+            "Check free space and permissions.", name=name, reason=reason,
+        ) from error  # fmt: skip
     return Copied(place.name, report_of(placed, skipped + notes))
 
 
@@ -116,11 +123,11 @@ def _files(source: Path, workspace: Workspace, skipped: list[Note]) -> Iterator[
         name, place = waiting.pop()
         try:
             if name.rpartition("/")[2].startswith("."):
-                raise _hidden(name)
+                raise hidden(name)
             resolved = workspace.allowed_path(str(place))
             if not resolved.is_dir():
                 yield name, resolved
-            elif resolved not in seen and name.count("/") < MAX_DEPTH and name != HISTORY:
+            elif resolved not in seen and name != HISTORY:
                 seen.add(resolved)
                 inner = sorted(os.listdir(resolved), key=natural_key, reverse=True)
                 waiting += [(f"{name}/{entry}".lstrip("/"), resolved / entry) for entry in inner]
@@ -155,10 +162,6 @@ def _kept_name(parts: list[str]) -> str:
     if len(parts) > 1 and parts[0] in OWN_FOLDERS:
         return f"{parts[0]}/{_kept_name(parts[1:])}"
     return arrival_name(parts)
-
-
-def _hidden(name: str) -> PathError:
-    return PathError("incoming.hidden", f"{name!r} is a hidden file of some system.", name=name)
 
 
 def _unreadable(name: str, error: OSError) -> DatasetError:

@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 
 from engine.datasets.decode import picture_size
 from engine.datasets.incoming.archive import members, open_archive, unpacked
-from engine.datasets.incoming.names import PICTURES, Note, arrival_name, note, safe_parts, shown, size_limit
+from engine.datasets.incoming.names import Note, arrival_name, is_picture, note, safe_parts, shown, size_limit
 from engine.datasets.incoming.placing import Arrival, Clash, Room, settle, taken
-from engine.datasets.incoming.staging import Staging
+from engine.datasets.incoming.staging import Staging, check_disk
 from engine.datasets.journal import Journal
 from engine.errors import DatasetError, EngineError, PathError
 from engine.workspace import Workspace
@@ -82,7 +82,7 @@ class Intake:
         try:
             with open_archive(file, label) as archive:
                 found, notes = members(archive, file.stat().st_size, label)
-                staging.expect(sum(member.info.file_size for member in found))
+                check_disk(self.folder, sum(member.info.file_size for member in found))
                 batch = next(self._batches)
                 for member in found:
                     pieces = unpacked(archive, member, label)
@@ -141,7 +141,7 @@ def _stage(staging: Staging, sent: str, name: str, chunks: Iterable[bytes], batc
     """Raises DatasetError: one of `OF_THE_FILE`, or as `Staging.write`."""
     file = staging.write(chunks, shown(sent), size_limit(name))
     problem = None
-    if PurePosixPath(name).suffix.lower() in PICTURES:
+    if is_picture(name):
         try:
             picture_size(file, name)
         except DatasetError as error:

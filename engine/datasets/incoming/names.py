@@ -76,7 +76,7 @@ def arrival_name(parts: list[str]) -> str:
     name = shown("/".join(parts))
     *folders, file = parts or [""]
     if is_hidden(parts):
-        raise PathError("incoming.hidden", f"{name!r} is a hidden file of some system.", name=name)
+        raise hidden(name)
     if not _wanted(parts):
         if file.lower().endswith(ARCHIVES):
             raise PathError(
@@ -101,6 +101,14 @@ def is_hidden(parts: list[str]) -> bool:
     return any(part.startswith(".") for part in parts) or parts[:1] == ["__MACOSX"]
 
 
+def hidden(name: str) -> PathError:
+    return PathError("incoming.hidden", f"{name!r} is a hidden file of some system.", name=name)
+
+
+def is_picture(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in PICTURES
+
+
 def is_kohya(folder: str) -> bool:
     return "_" in folder and kohya_name(folder) is not None
 
@@ -108,7 +116,7 @@ def is_kohya(folder: str) -> bool:
 def size_limit(name: str) -> int:
     """Bytes a file of this name may have."""
     suffix = PurePosixPath(name).suffix.lower()
-    return MAX_BYTES if suffix in PICTURES else MAX_METADATA_BYTES if suffix in METADATA else MAX_CAPTION_BYTES
+    return MAX_BYTES if is_picture(name) else MAX_METADATA_BYTES if suffix in METADATA else MAX_CAPTION_BYTES
 
 
 def look(name: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from engine.datasets.incoming.names import DATASET_FILE, PICTURES, Note, look, note
+from engine.datasets.incoming.names import DATASET_FILE, Note, is_picture, look, note
 from engine.datasets.listing import entries
 from engine.errors import DatasetError, EngineError
 
@@ -130,8 +130,8 @@ def _names(group: list[Arrival], room: Room, clash: Clash) -> list[str | Dataset
 def _clashes(names: list[str], there: list[bool], room: Room) -> bool:
     """Whether a name is taken by something else, or a new picture would share the caption of one that is there."""
     for name, known in zip(names, there, strict=True):
-        beside = {PurePosixPath(other).suffix for other in room.stems.get(_stem_look(name), ())} & set(PICTURES)
-        if not known and (room.istaken(name) or (PurePosixPath(name).suffix.lower() in PICTURES and beside)):
+        beside = any(is_picture(other) for other in room.stems.get(_stem_look(name), ()))
+        if not known and (room.istaken(name) or (is_picture(name) and beside)):
             return True
     return False
 

@@ -65,25 +65,19 @@ class Staging:
                     size += len(chunk)
                     self._count(size=len(chunk))
                     if size > most:
-                        raise _file_too_large(name, most)
-                    self.expect(len(chunk))
+                        raise file_too_large(name, most)
+                    check_disk(self.folder, len(chunk))
                     stream.write(chunk)
         except BaseException as error:
             self._count(-size, -1)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise _disk_full(0) from error
+                raise disk_full(0) from error
             raise
         return file
 
     def drop(self, file: Path) -> None:
         self._count(-file.stat().st_size, -1)
         file.unlink()
-
-    def expect(self, size: int) -> None:
-        """Raises DatasetError: `incoming.disk_full` when that many bytes more would fill the disk."""
-        free = shutil.disk_usage(self.folder).free
-        if free < size + RESERVE:
-            raise _disk_full(free)
 
     def place(self, plan: Mapping[str, Path]) -> list[str]:
         """Rename every file to its name in the dataset, and end. Returns the names that someone else has taken meanwhile."""
@@ -105,15 +99,19 @@ class Staging:
             self._files += files
             if files > 0 and self._files > MAX_FILES:
                 self._files -= files
-                raise DatasetError(
-                    "incoming.too_many", f"These are more than {MAX_FILES:,} files.",
-                    todo="Send them in parts.", most=MAX_FILES,
-                )  # fmt: skip
+                raise too_many()
         if size > 0 and self._bytes > MAX_BYTES:
             raise DatasetError(
                 "incoming.too_much", f"These are more than {MAX_BYTES >> 30} GiB.",
-                todo="Send them in parts.", most=MAX_BYTES >> 30,
+                todo="Take them in parts.", most=MAX_BYTES >> 30,
             )  # fmt: skip
+
+
+def check_disk(folder: Path, size: int) -> None:
+    """Raises DatasetError: `incoming.disk_full` when that many bytes more would fill the disk."""
+    free = shutil.disk_usage(folder).free
+    if free < size + RESERVE:
+        raise disk_full(free)
 
 
 def clear_away(dataset: Path) -> None:
@@ -143,13 +141,18 @@ def _carry_out(folder: Path) -> None:
         sync_folder(each)
 
 
-def _file_too_large(name: str, most: int) -> DatasetError:
+def too_many() -> DatasetError:
+    what = f"These are more than {MAX_FILES:,} files."
+    return DatasetError("incoming.too_many", what, todo="Take them in parts.", most=MAX_FILES)
+
+
+def file_too_large(name: str, most: int) -> DatasetError:
     return DatasetError(
         "incoming.file_too_large", f"{name!r} is too large.", f"At most {most >> 20} MiB.", name=name, most=most >> 20
     )  # fmt: skip
 
 
-def _disk_full(free: int) -> DatasetError:
+def disk_full(free: int) -> DatasetError:
     return DatasetError(
         "incoming.disk_full", f"There is not enough room on the disk: {free >> 20} MiB are free.",
         f"{RESERVE >> 20} MiB must stay free.", "Make room and send it again.", free=free >> 20,

@@ -34,9 +34,9 @@ class Blip2:
     processor: Any
 
     def look(self, picture: Image.Image) -> Told:
-        """What follows the prompt; words of a sentence that was begun are part of it, a question is not."""
+        """The sentence, with the words that it was to begin with; a prompt that ends with a colon is a question, and not part of it."""
         prompt = self.options.prompt.strip()
         inputs = self.processor(images=picture, text=prompt or None, return_tensors="pt")
         tokens = answer(self.model, inputs, self.options)
         text = clean(self.processor.decode(tokens, skip_special_tokens=True))
-        return Told(sentence=text)
+        return Told(sentence=text.removeprefix(clean(prompt)).strip() if prompt.endswith(":") else text)

@@ -17,6 +17,8 @@ export class Store {
     query = { ...NOTHING_ASKED };
     /** Names of the selected pictures. */
     selection = new Set();
+    /** Captions that could not be saved yet, by name. */
+    drafts = new Map();
     /** How many pictures the query finds; the grid keeps it. */
     found = 0;
     #events = new EventTarget();
