@@ -21,7 +21,7 @@ COMMANDS = {
     "grid": ("engine.cli.grid", "make a grid of pictures from a settings file"),
     "adapter": ("engine.cli.adapter", "look into LoRA files, convert, merge, resize, ..."),
     "model": ("engine.cli.model", "look into base models, list, download, make tiny ones for dry runs"),
-    "dataset": ("engine.cli.dataset", "check a folder of pictures"),
+    "dataset": ("engine.cli.dataset", "check folders of pictures, exchange them with Kohya's trainer"),
     "jobs": ("engine.cli.jobs", "list, show or cancel jobs"),
     "doctor": ("engine.cli.doctor", "check this machine"),
 }

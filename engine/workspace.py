@@ -199,6 +199,11 @@ class Workspace:
         return self.root / "loras"
 
     @property
+    def taggers(self) -> Path:
+        """Models that say what a picture shows."""
+        return self.root / "models" / "taggers"
+
+    @property
     def cache(self) -> Path:
         return self.root / "cache"
 

@@ -19,7 +19,7 @@ from engine.datasets.companions import ORIGINALS, Companions, stem_of
 from engine.datasets.decode import Stored, read_bytes, stored_picture
 from engine.datasets.incoming.names import is_picture
 from engine.datasets.journal import Entry, Journal, Move, Write
-from engine.datasets.masks import decode_mask, encode_mask, mask_file, mask_name
+from engine.datasets.masks import MASKS, decode_mask, encode_mask, mask_file, mask_name
 from engine.datasets.reencode import TARGETS, converted, same_kind
 from engine.errors import DatasetError
 from engine.workspace import safe_join
@@ -47,22 +47,23 @@ class Altered:
     first_frame: bool
 
 
-def exclude(journal: Journal, names: Sequence[str]) -> Entry:
+def exclude(journal: Journal, names: Sequence[str]) -> Entry | None:
     """Take pictures out of the dataset: `a.png` becomes `_excluded/a.png`, or `_excluded/a (2).png` where that is taken.
+    Returns None for no names.
 
     Raises:
         DatasetError: `picture.missing`; as `Journal.apply`.
         PathError: `path.outside`.
     """
-    return _move(journal, "exclude", names, lambda stem: f"{EXCLUDED}/{stem}", excluded=False)
+    return _move(journal, "exclude", names, lambda place: f"{EXCLUDED}/{place}", excluded=False)
 
 
-def include(journal: Journal, names: Sequence[str]) -> Entry:
+def include(journal: Journal, names: Sequence[str]) -> Entry | None:
     """Bring excluded pictures back, by their names `_excluded/a.png`, each with a number where its name is taken by now.
 
     Raises: as `exclude`.
     """
-    return _move(journal, "include", names, lambda stem: stem.removeprefix(f"{EXCLUDED}/"), excluded=True)
+    return _move(journal, "include", names, lambda place: place.removeprefix(EXCLUDED).lstrip("/"), excluded=True)
 
 
 def crop(journal: Journal, name: str, box: Box) -> Altered:
@@ -119,48 +120,46 @@ def convert(journal: Journal, name: str, extension: str) -> Altered:
     return Altered(new, entry, stored.animated)
 
 
-def _move(journal: Journal, label: str, names: Sequence[str], target: Callable[[str], str], excluded: bool) -> Entry:
+def _move(journal: Journal, label: str, names: Sequence[str], other: Callable[[str], str], excluded: bool) -> Entry | None:
     """Move pictures and what belongs to them, all of one stem together.
 
     Args:
-        target: stem of a picture -> its stem in the other place.
+        other: folder of a picture -> the folder it goes to.
         excluded: whether they must be excluded ones, or must not.
     """
     companions = Companions(journal.folder)
     stems: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
-        stems.setdefault(stem_of(_existing(journal, name)), []).append(name)
-        if is_excluded(name) != excluded:
+        if is_excluded(_existing(journal, name)) != excluded:
             raise _missing(name)
+        stems.setdefault(stem_of(name), []).append(name)
     steps: list[Move] = []
     taken: set[str] = set()
     for stem, pictures in stems.items():
         alone = set(pictures) == set(companions.pictures(stem))
         moved = [*pictures, *(companions.belongings(stem) if alone else [])]
-        moves = _to_free_names(companions, moved, stem, target(stem), taken)
+        moves = _to_free_names(companions, moved, other(stem.rpartition("/")[0]), taken)
         taken |= {move.target for move in moves}
         steps += moves
+    if not steps:
+        return None
     return journal.apply(label, steps, {"count": sum(map(len, stems.values())), "name": names[0]})
 
 
-def _to_free_names(companions: Companions, names: list[str], stem: str, goal: str, taken: set[str]) -> list[Move]:
-    """Moves that put `goal`, with a number if need be, in the place of `stem` in every name."""
+def _to_free_names(companions: Companions, names: list[str], place: str, taken: set[str]) -> list[Move]:
+    """Moves of a picture, the first, and of what belongs to it into another folder, all under the same number if need be."""
     for number in itertools.count(1):
-        free = goal if number == 1 else f"{goal} ({number})"
-        moves = []
-        for name in names:
-            before, after = _around(name, stem)
-            moves.append(Move(name, before + free + after))
-        meets = len(moves) > 1 and companions.pictures(free)  # whose caption and mask these would become
+        moves = [Move(name, _in(place, name, number)) for name in names]
+        meets = len(moves) > 1 and companions.pictures(stem_of(moves[0].target))  # whose caption and mask these would become
         if not meets and not any(move.target in taken or os.path.lexists(companions.folder / move.target) for move in moves):
             return moves
     raise AssertionError("numbers do not end")
 
 
-def _around(name: str, stem: str) -> tuple[str, str]:
-    """What stands before and after the stem in the name of a picture or of what belongs to it."""
-    own = stem_of(name)
-    return own.removesuffix(stem), name[len(name) - len(PurePosixPath(name).suffix) :]
+def _in(place: str, name: str, number: int) -> str:
+    path = PurePosixPath(name)
+    own = path.parts[0] if path.parts[0] in (MASKS, ORIGINALS) else ""
+    return str(PurePosixPath(own, place, path.name if number == 1 else f"{path.stem} ({number}){path.suffix}"))
 
 
 def _redraw(
@@ -199,8 +198,9 @@ def _existing(journal: Journal, name: str) -> str:
         PathError: `path.outside`.
         DatasetError: `picture.missing`.
     """
-    own = name.removeprefix(f"{EXCLUDED}/").startswith("_") and "/" in name
-    if own or not is_picture(name) or not os.path.lexists(safe_join(journal.folder, name)):
+    parts = name.removeprefix(f"{EXCLUDED}/").split("/")
+    ours = (len(parts) > 1 and parts[0].startswith("_")) or any(part.startswith(".") or not part for part in parts)
+    if ours or not is_picture(name) or not os.path.lexists(safe_join(journal.folder, name)):
         raise _missing(name)
     return name
 

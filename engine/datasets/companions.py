@@ -32,9 +32,14 @@ class Companions:
         return self._names(f"{ORIGINALS}/{path}")
 
     def has_original(self, name: str) -> bool:
-        """Whether the picture is one that has been altered; that of another picture which only shares the stem does not count."""
-        kept = [original.removeprefix(f"{ORIGINALS}/") for original in self.originals(stem_of(name))]
-        return any(other == name or other not in self.pictures(stem_of(name)) for other in kept)
+        """Whether the picture is one that has been altered."""
+        return self.original(name) is not None
+
+    def original(self, name: str) -> str | None:
+        """What the picture was before it was altered; that of another picture which only shares the stem does not count."""
+        others = self.pictures(stem_of(name))
+        kept = ((original, original.removeprefix(f"{ORIGINALS}/")) for original in self.originals(stem_of(name)))
+        return next((original for original, first in kept if first == name or first not in others), None)
 
     def _names(self, path: str) -> list[str]:
         place, _, last = path.rpartition("/")

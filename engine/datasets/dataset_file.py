@@ -7,9 +7,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from engine.config.dataset_file import ConceptOptions, DatasetFile
-from engine.config.load import migrate, read_yaml, save
+from engine.config.load import migrate, read_yaml
+from engine.config.text import dump
 from engine.datasets.listing import kohya_name
 from engine.errors import ConfigError, DatasetError
+from engine.workspace import atomic_write
 
 NAME = "dataset.yaml"
 
@@ -42,7 +44,13 @@ def read_dataset_file(folder: Path) -> DatasetFile | None:
 
 def write_dataset_file(folder: Path, file: DatasetFile) -> None:
     """Write `dataset.yaml`, whole or not at all."""
-    save(filled_in(file), folder / NAME)
+    with atomic_write(folder / NAME, "w") as stream:
+        stream.write(as_yaml(file))
+
+
+def as_yaml(file: DatasetFile) -> str:
+    """The text of `dataset.yaml`."""
+    return dump(filled_in(file).model_dump(mode="json"))
 
 
 def filled_in(file: DatasetFile) -> DatasetFile:

@@ -130,6 +130,47 @@ def stored_picture(data: bytes, name: str) -> Stored:
         return Stored(upright, format, animated, _exif(image))
 
 
+class Header(NamedTuple):
+    """What a file says of its picture before anything is decoded.
+
+    Attributes:
+        size: upright width and height, px.
+        format: Pillow's name of it, whatever the file is called.
+        mode: Pillow's name of the stored colours: "RGB", "P" (a palette), "1" (two colours), "CMYK", ...
+        orientation: EXIF, 1-8; 1 is upright.
+        transparent: it has an alpha channel or a transparent colour.
+        deep: it has more than 8 bits a colour.
+        animated: there are further frames.
+    """
+
+    size: tuple[int, int]
+    format: str
+    mode: str
+    orientation: int
+    transparent: bool
+    deep: bool
+    animated: bool
+
+
+def picture_header(data: bytes, name: str) -> Header:
+    """Raises DatasetError: `picture.unreadable`, `picture.too_large`."""
+    with _readable(name):
+        image = _open(io.BytesIO(data), name)
+        orientation = _orientation(image)
+        # Pillow calls 16-bit colours RGB like any other; how their bytes are stored tells them apart.
+        deep = image.mode.startswith(("I", "F")) or any(";16" in str(tile.args) for tile in image.tile)
+        several_views = image.format == "MPO"  # one JPEG behind the other, as phones store a preview
+        return Header(
+            size=image.size[:: -1 if orientation >= 5 else 1],
+            format="JPEG" if several_views else image.format or "",
+            mode=image.mode,
+            orientation=orientation,
+            transparent=image.has_transparency_data,
+            deep=deep,
+            animated=not several_views and getattr(image, "is_animated", False),
+        )
+
+
 def fit(image: Image.Image, resized: tuple[int, int], bucket: tuple[int, int], flip: bool = False) -> Image.Image:
     """Resize to `resized` (Lanczos) and cut the centre `bucket` out of it; `flip` mirrors the result.
 

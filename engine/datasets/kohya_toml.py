@@ -11,7 +11,7 @@ from engine.config.train import TrainConfig
 from engine.datasets.captions import CAPTION_EXTENSIONS, has_word
 from engine.datasets.dataset import Concept, Picture
 from engine.datasets.dataset_file import read_dataset_file
-from engine.datasets.kohya_keys import ATTRIBUTES, RUN_KEYS
+from engine.datasets.kohya_keys import ATTRIBUTES
 from engine.datasets.scan import scan
 from engine.errors import DatasetError
 from engine.formats.toml import dump_toml
@@ -34,7 +34,7 @@ def to_kohya_toml(folder: Path, options: TrainConfig | None = None) -> str:
     dataset = scan(folder, options.dataset.repeats, trigger)
     own = read_dataset_file(dataset.folder) or DatasetFile()
     general = _shown(options)
-    if described := _described(own.kind, own.trigger, "character"):
+    if described := _described(own.kind, trigger or own.trigger.strip(), DatasetFile().kind):
         general["custom_attributes"] = {ATTRIBUTES: described}
     remarks: list[str] = []
     subsets = []
@@ -73,3 +73,36 @@ def _sizes(options: TrainConfig) -> dict[str, Any]:
 
 def _described(kind: str, trigger: str, usual: str) -> dict[str, str]:
     return ({"kind": kind} if kind != usual else {}) | ({"trigger": trigger} if trigger else {})
+
+
+def _word(concept: Concept, run: str) -> str:
+    return "" if concept.regularisation else concept.trigger or run
+
+
+def _subset(concept: Concept, own: DatasetFile, word: str, remarks: list[str]) -> dict[str, Any]:
+    pictures = concept.pictures
+    endings = Counter(picture.caption_path.suffix for picture in pictures if picture.caption_path)
+    ending = endings.most_common(1)[0][0] if endings else CAPTION_EXTENSIONS[0]
+    bare = any(picture.caption_source == "trigger" for picture in pictures)
+    lacking = [picture for picture in pictures if word and not has_word(picture.caption, word)]
+    unread = [picture for picture in pictures if _stands_elsewhere(picture, ending)]
+    subset: dict[str, Any] = {"image_dir": str(pictures[0].path.parent), "num_repeats": concept.repeats}
+    if tokens := concept.class_tokens or (word if bare else ""):
+        subset["class_tokens"] = tokens
+    if concept.regularisation:
+        subset["is_reg"] = True
+    subset["caption_extension"] = ending
+    if lacking and len(lacking) == len(pictures):
+        subset["caption_prefix"] = f"{word},"
+    elif lacking:
+        remarks.append(f"{concept.name!r}: {len(lacking)} captions lack {word!r}, and nothing will add it to them.")
+    if unread:
+        remarks.append(f"{concept.name!r}: {len(unread)} captions are not in files ending in {ending} and will not be read.")
+    if described := _described(concept.kind or own.kind, concept.trigger, own.kind):
+        subset["custom_attributes"] = {ATTRIBUTES: described}
+    return subset
+
+
+def _stands_elsewhere(picture: Picture, ending: str) -> bool:
+    path = picture.caption_path
+    return picture.caption_source == "metadata" or (path is not None and path.suffix != ending)

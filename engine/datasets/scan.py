@@ -36,6 +36,14 @@ def scan(folder: Path, repeats: int = 1, trigger: str = "", caption_encoding: st
         DatasetError: `dataset.not_a_folder`, `dataset.unreadable_folder`, `dataset.file`, `dataset.no_pictures`,
             `dataset.repeats`, `dataset.only_regularisation`.
     """
+    dataset = survey(folder, repeats, trigger, caption_encoding)
+    if problem := nothing_to_learn(dataset):
+        raise problem
+    return dataset
+
+
+def survey(folder: Path, repeats: int = 1, trigger: str = "", caption_encoding: str | None = None) -> Dataset:
+    """What `scan` reads, also of a folder where nothing is left to train on; see `nothing_to_learn`."""
     folder = Path(os.path.abspath(folder))  # a folder given as "." has a name too
     if not os.path.isdir(folder):
         what = f"{str(folder)!r} is not a folder."
@@ -48,15 +56,20 @@ def scan(folder: Path, repeats: int = 1, trigger: str = "", caption_encoding: st
     reader = _Reader(trigger, file.trigger.strip() if file else "", caption_encoding, told, findings)
     concepts = [replace(concept, pictures=reader.pictures(place, concept)) for place, concept in places.items()]
     concepts = [concept for concept in concepts if concept.pictures]
-    if not concepts:
-        raise _no_pictures(folder, findings)
     dataset = Dataset(folder, concepts, findings, (*((folder / NAME,) if file else ()), *metadata))
-    if not dataset.learnt:
-        raise DatasetError(
-            "dataset.only_regularisation", "All pictures are for regularisation; none is left to be learnt.",
-            "At least one folder that is learnt.", "Switch regularisation off for a folder.", folder=folder,
-        )  # fmt: skip
     return replace(dataset, findings=[*findings, *_about(dataset)])
+
+
+def nothing_to_learn(dataset: Dataset) -> DatasetError | None:
+    """Why nobody can train on what `survey` found: `dataset.no_pictures` or `dataset.only_regularisation`; None where one can."""
+    if not dataset.concepts:
+        return _no_pictures(dataset.folder, dataset.findings)
+    if not dataset.learnt:
+        return DatasetError(
+            "dataset.only_regularisation", "All pictures are for regularisation; none is left to be learnt.",
+            "At least one folder that is learnt.", "Switch regularisation off for a folder.", folder=dataset.folder,
+        )  # fmt: skip
+    return None
 
 
 def _about(dataset: Dataset) -> list[Finding]:
@@ -112,12 +125,12 @@ class _Reader:
             try:
                 width, height = picture_size(path)
             except DatasetError as error:
-                self._find(error.code, path, str(error), **error.to_dict()["values"])
+                self.findings.append(Finding(error.code, path, str(error), error.to_dict()["values"]))
                 continue
             other = stems.setdefault(stem(path), path)
             if other != path:
                 text = f"{path.name!r} and {other.name!r} share one name, so they share one caption file."
-                self._find("picture.same_stem", path, text, name=path.name, other=other.name)
+                self.findings.append(Finding("picture.same_stem", path, text, {"name": path.name, "other": other.name}))
             files = captions.get(stem(path), [])
             caption, source = self._caption(path, files, fallback)
             pictures.append(
@@ -131,27 +144,26 @@ class _Reader:
         if not files:
             if path in self.told:
                 return self.told[path], "metadata"
-            self._find("caption.missing", path, f"{path.name!r} has no caption file. {instead}", fallback=fallback)
+            text = f"{path.name!r} has no caption file. {instead}"
+            self.findings.append(Finding("caption.missing", path, text, {"fallback": fallback}))
             return "", None
         file = files[0]
         if len(files) > 1:
             text = f"{path.name!r} has the captions {file.name!r} and {files[1].name!r}; the first is used."
-            self._find("caption.two_files", path, text, used=file.name, other=files[1].name)
+            self.findings.append(Finding("caption.two_files", path, text, {"used": file.name, "other": files[1].name}))
         try:
             caption = read_caption(file, self.encoding)
         except DatasetError as error:
             values = {**error.to_dict()["values"], "fallback": fallback}
-            self._find(error.code, file, f"{file.name!r}: {error} {instead}", **values)
+            self.findings.append(Finding(error.code, file, f"{file.name!r}: {error} {instead}", values))
             return "", None
         if caption.further_lines:
             text = f"{file.name!r} has {caption.further_lines} lines below the first; only the first line is the caption."
-            self._find("caption.further_lines", file, text, count=str(caption.further_lines))
+            self.findings.append(Finding("caption.further_lines", file, text, {"count": str(caption.further_lines)}))
         if not caption.text:
-            self._find("caption.empty", file, f"The first line of {file.name!r} is empty. {instead}", fallback=fallback)
+            text = f"The first line of {file.name!r} is empty. {instead}"
+            self.findings.append(Finding("caption.empty", file, text, {"fallback": fallback}))
         return (caption.text, "file") if caption.text else ("", None)
-
-    def _find(self, code: str, path: Path, text: str, /, **values: str) -> None:
-        self.findings.append(Finding(code, path, text, values))
 
 
 def _no_pictures(folder: Path, findings: list[Finding]) -> DatasetError:

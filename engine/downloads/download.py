@@ -6,18 +6,20 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from engine.config.downloads import DownloadConfig
+from engine.datasets.taggers.kinds import kind_of
 from engine.downloads.civitai import find_file
 from engine.downloads.fetch import check_room, fetch, peek
-from engine.downloads.hub import Listing, file_address, incomplete, list_repository, model_of, needed_files
+from engine.downloads.hub import INDEX, Listing, file_address, incomplete, list_repository, model_of, needed_files
 from engine.downloads.meter import Meter, Tell
 from engine.downloads.place import local_name, place_for
 from engine.downloads.sites import Sites, sites_of
 from engine.downloads.source import CivitaiModel, HubFile, HubModel, parse_source
+from engine.downloads.taggers import config_of, tagger_files
 from engine.downloads.tokens import tokens_of
 from engine.downloads.web import Web
 from engine.errors import DownloadError
@@ -43,8 +45,8 @@ def download(
         pause: s before a broken connection is tried again.
 
     Returns:
-        The plan (`kind`: "folder" or what a file is; `family`, `name`, `bytes`, `files`), with `file`, the path in the data folder,
-        and `already`: it was there.
+        The plan (`kind`: "folder", "tagger" or what a file is; `family`, of a tagger its kind; `name`, `bytes`, `files`), with `file`,
+        the path in the data folder, and `already`: it was there.
 
     Raises:
         DownloadError, ModelError: it cannot be had, or is nothing that is used here.
@@ -83,17 +85,35 @@ def _file(web: Web, address: str, name: str, sha256: str, workspace: Workspace, 
 # ---- a whole model ----
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """What of a repository is brought, and where to. `family` is of a base model, or the kind of a tagger."""
+
+    kind: str
+    family: str
+    folder: Path
+    names: list[str]
+
+
+def _wanted(web: Web, listing: Listing, workspace: Workspace) -> _Wanted:
+    if INDEX not in listing.files:
+        tagger = kind_of(listing.repo, listing.files, config_of(web, listing))
+        if tagger:
+            return _Wanted("tagger", tagger, workspace.taggers, tagger_files(listing.repo, tagger, listing.files))
+    model = model_of(web, listing)
+    family = next(name for name, each in MODELS.items() if each is model)
+    return _Wanted("folder", family, workspace.checkpoint_folders[0], needed_files(listing.repo, listing.files, model))
+
+
 def _folder(web: Web, source: HubModel, workspace: Workspace, tell: Tell) -> dict[str, Any]:
     listing = list_repository(web, source)
-    model = model_of(web, listing)
-    names = needed_files(listing.repo, listing.files, model)
-    family = next(name for name, each in MODELS.items() if each is model)
-    total = sum(listing.files[name].size for name in names)
-    target = workspace.checkpoint_folders[0] / local_name(source.repo.rpartition("/")[2])
-    plan = {"kind": "folder", "family": family, "name": target.name, "bytes": total, "files": len(names)}
+    wanted = _wanted(web, listing, workspace)
+    names, total = wanted.names, sum(listing.files[name].size for name in wanted.names)
+    target = wanted.folder / local_name(source.repo.rpartition("/")[2])
+    plan = {"kind": wanted.kind, "family": wanted.family, "name": target.name, "bytes": total, "files": len(names)}
     result = {**plan, "file": _shown(target, workspace), "already": target.exists()}
     if target.exists():
-        if _record(target).get("source") != str(source):
+        if source_of(target) != str(source):
             raise _taken(target, workspace)
         return result
     staging = _staging(target.parent / STAGING / source.repo.replace("/", "--"), source, listing)
@@ -105,7 +125,7 @@ def _folder(web: Web, source: HubModel, workspace: Workspace, tell: Tell) -> dic
         if name in left:
             fetch(web, remote, file, meter.on_bytes, meter.wait)
         meter.finish_file(remote.size)
-    if missing := missing_parts(staging):
+    if wanted.kind == "folder" and (missing := missing_parts(staging)):
         raise incomplete(source.repo, missing)
     os.replace(staging, target)
     sync_folder(target.parent)
@@ -125,6 +145,11 @@ def _staging(folder: Path, source: HubModel, listing: Listing) -> Path:
 def _is_there(file: Path, size: int) -> bool:
     """A file with its name is whole and checked; the size tells a changed listing."""
     return file.is_file() and file.stat().st_size == size
+
+
+def source_of(folder: Path) -> str:
+    """Where a folder was fetched from, as the user named it; "" when it was put there by hand."""
+    return str(_record(folder).get("source", ""))
 
 
 def _record(folder: Path) -> Mapping[str, Any]:

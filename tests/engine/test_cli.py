@@ -20,7 +20,9 @@ from safetensors.numpy import save_file
 from engine.__main__ import COMMANDS, main
 from engine.cli.foreground import describe
 from engine.config.field import fields
+from engine.config.load import load
 from engine.config.train import TrainConfig
+from engine.datasets.scan import scan
 from engine.jobs import run_folder
 from engine.jobs.events import EventLog, fold
 from engine.jobs.lock import FileLock
@@ -261,6 +263,29 @@ def test_dataset_check(call: Callable, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
     code, out, _ = call("dataset", "check", tmp_path)
     assert code == 0 and "broken.png" in out and "1 pictures" in out
+
+
+def test_a_dataset_goes_to_kohyas_trainer_and_comes_back(call: Callable, tmp_path: Path) -> None:
+    folder, toml, settings = tmp_path / "set", tmp_path / "set.toml", tmp_path / "settings.yaml"
+    for name in ("20_robot", "extra"):
+        (folder / name).mkdir(parents=True)
+        Image.new("RGB", (64, 64)).save(folder / name / "a.png")
+    (folder / "dataset.yaml").write_text("concepts: [{folder: extra, repeats: 3}]", encoding="utf-8")
+    (tmp_path / "run.yaml").write_text("training: {batch_size: 4}", encoding="utf-8")
+    code, out, _ = call("dataset", "export", folder)
+    assert code == 0 and "num_repeats = 20" in out
+    assert call("dataset", "export", folder, "--config", tmp_path / "run.yaml", "--out", toml)[0] == 0
+    code, _, err = call("dataset", "import", toml)
+    assert code == 1 and "describes the dataset already" in err
+    (folder / "dataset.yaml").unlink()
+    code, _, err = call("dataset", "import", toml, "--out", settings)
+    assert code == 0 and "2 folders" in err
+    read = load(TrainConfig, settings)
+    assert (read.dataset.folder, read.training.batch_size) == (str(folder), 4)
+    assert call("dataset", "import", toml)[1].startswith("dataset:")
+    assert [concept.repeats for concept in scan(folder).concepts] == [3, 20]
+    code, _, err = call("dataset", "import", tmp_path / "nowhere.toml")
+    assert code == 1 and "nowhere.toml" in err
 
 
 def test_doctor(call: Callable) -> None:

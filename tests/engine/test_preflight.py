@@ -60,6 +60,25 @@ def test_pictures_of_several_shapes(workspace: Workspace) -> None:
     assert ahead.plan.steps_per_epoch == sum(-(-count * 3 // 2) for count in ahead.buckets.values())
 
 
+def test_regularisation_pictures_are_shown_as_often_as_what_is_learnt(workspace: Workspace) -> None:
+    folder = workspace.root / "datasets" / "concepts"
+    for name, size in (
+        ("mine/a", (64, 64)),
+        ("mine/b", (64, 64)),
+        *((f"reg/{index}", (64, 64)) for index in range(9)),
+        ("reg/z", (64, 128)),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size).save(folder / f"{name}.png")
+    concepts = "trigger: robo\nconcepts: [{folder: reg, regularisation: true}, {folder: mine, repeats: 3}]"
+    (folder / "dataset.yaml").write_text(concepts, encoding="utf-8")
+    ahead = planned(workspace, dataset__folder="concepts", dataset__trigger="", dataset__resolution=64, training__epochs=1)
+    assert [(item.index, item.repeats) for item in ahead.items] == [*((index, 1) for index in range(6)), (10, 3), (11, 3)]
+    assert (ahead.plan.pictures, ahead.plan.views_per_epoch, ahead.plan.steps) == (2, 6, 12)
+    assert ahead.buckets == {(64, 64): 8}  # the tall one is left over
+    assert codes(ahead) >= {"regularisation.left_over"} and "dataset.no_trigger" not in codes(ahead)
+
+
 def test_without_buckets_all_are_squares(workspace: Workspace) -> None:
     assert planned(workspace, dataset__enable_buckets=False).buckets == {(STARTER.resolution,) * 2: 6}
     assert planned(workspace, dataset__enable_buckets=False, dataset__resolution=128).buckets == {(128, 128): 6}

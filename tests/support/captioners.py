@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -19,6 +20,8 @@ from transformers import (
     Florence2Config,
     Florence2ForConditionalGeneration,
     Florence2Processor,
+    PreTrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -37,13 +40,23 @@ TEMPLATE = (
 """A message as Qwen's models lay it out."""
 
 
-def words(special: list[str], **named: str) -> PreTrainedTokenizerFast:
+def words(special: list[str], **named: Any) -> PreTrainedTokenizerFast:
     """A tokenizer of whole words, `special` first."""
     made = Tokenizer(models.WordLevel({word: number for number, word in enumerate([*special, *WORDS])}, unk_token=special[0]))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, **named)
-    tokenizer.add_special_tokens({"additional_special_tokens": special})
+    tokenizer.add_tokens(special, special_tokens=True)
     return tokenizer
+
+
+def save(model: type[PreTrainedModel], config: PreTrainedConfig, folder: Path) -> None:
+    """Write a model with weights so large that what it says depends on what it sees."""
+    torch.manual_seed(0)
+    made = model(config)
+    for weight in made.parameters():
+        if weight.ndim > 1:
+            torch.nn.init.normal_(weight, std=0.7)
+    made.save_pretrained(folder)
 
 
 def save_blip(folder: Path) -> Path:
@@ -55,14 +68,14 @@ def save_blip(folder: Path) -> Path:
         "bos_token_id": 5, "pad_token_id": 0, "sep_token_id": 3, "eos_token_id": 3,
     }  # fmt: skip
     config = BlipConfig(text_config=text, vision_config={**SMALL, "image_size": SIDE, "patch_size": 16}, projection_dim=16)
-    torch.manual_seed(0)
-    BlipForConditionalGeneration(config).save_pretrained(folder)
+    save(BlipForConditionalGeneration, config, folder)
     BlipProcessor(BlipImageProcessor(size=SIZE), tokenizer).save_pretrained(folder)
     return folder
 
 
 def save_blip2(folder: Path) -> Path:
-    tokenizer = words(["<unk>", "<pad>", "<s>", "</s>", "<image>"], unk_token="<unk>", pad_token="<pad>", bos_token="<s>", eos_token="</s>")
+    signs = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+    tokenizer = words([*signs.values(), "<image>"], **signs)
     config = Blip2Config(
         vision_config={**SMALL, "image_size": SIDE, "patch_size": 16},
         qformer_config={**SMALL, "encoder_hidden_size": 16, "vocab_size": 8},
@@ -74,15 +87,14 @@ def save_blip2(folder: Path) -> Path:
         num_query_tokens=3,
         image_token_index=4,
     )  # fmt: skip
-    torch.manual_seed(0)
-    Blip2ForConditionalGeneration(config).save_pretrained(folder)
+    save(Blip2ForConditionalGeneration, config, folder)
     Blip2Processor(BlipImageProcessor(size=SIZE), tokenizer).save_pretrained(folder)
     return folder
 
 
 def save_florence2(folder: Path) -> Path:
-    tokenizer = words(["<unk>", "<pad>", "<s>", "</s>", "<image>"], unk_token="<unk>", pad_token="<pad>", bos_token="<s>", eos_token="</s>")
-    tokenizer.image_token, tokenizer.image_token_id = "<image>", 4
+    signs = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+    tokenizer = words([*signs.values(), "<image>"], **signs, extra_special_tokens={"image_token": "<image>"})
     config = Florence2Config(
         vision_config={
             "depths": [1, 1], "patch_size": [7, 3], "patch_stride": [8, 2], "patch_padding": [3, 1], "patch_prenorm": [False, True],
@@ -96,8 +108,7 @@ def save_florence2(folder: Path) -> Path:
         },
         image_token_id=4,
     )  # fmt: skip
-    torch.manual_seed(0)
-    Florence2ForConditionalGeneration(config).save_pretrained(folder)
+    save(Florence2ForConditionalGeneration, config, folder)
     pictures = CLIPImageProcessor(size=SIZE, crop_size=SIZE, do_center_crop=False)
     pictures.image_seq_length = 5
     Florence2Processor(pictures, tokenizer).save_pretrained(folder)
@@ -120,8 +131,7 @@ def save_qwen_vl(folder: Path) -> Path:
         },
         vision_start_token_id=3, vision_end_token_id=4, image_token_id=5, video_token_id=6,
     )  # fmt: skip
-    torch.manual_seed(0)
-    Qwen2_5_VLForConditionalGeneration(config).save_pretrained(folder)
+    save(Qwen2_5_VLForConditionalGeneration, config, folder)
     Qwen2VLImageProcessor(min_pixels=56 * 56, max_pixels=112 * 112).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

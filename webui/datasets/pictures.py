@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from pathlib import Path
 
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
@@ -31,7 +32,11 @@ def small(dataset: str, name: str, context: Here, v: str = "") -> FileResponse:
 
 @router.get("/picture")
 def large(dataset: str, name: str, context: Here, v: str = "") -> Response:
-    path = open_dataset(dataset, context).picture(name)
+    return shown(open_dataset(dataset, context).picture(name))
+
+
+def shown(path: Path) -> Response:
+    """A picture file as a browser can show it. Raises DatasetError: `picture.unreadable`, `picture.too_large`."""
     stream = io.BytesIO()
     with _decoding:
         image = decode_picture(read_bytes(path), path.name, GROUND, enough=LONGEST)

@@ -12,8 +12,6 @@ from typing import Any, Literal, Protocol
 
 from PIL import Image
 
-from engine.errors import DatasetError
-
 Category = Literal["general", "character", "rating"]
 
 
@@ -63,11 +61,3 @@ class TaggerModule(Protocol):
             EngineError: `tagger.unusable`; the device or the number format is not there.
         """
         ...
-
-
-def unusable(folder: Path, reason: str) -> DatasetError:
-    """The error for a folder that does not hold what it should."""
-    return DatasetError(
-        "tagger.unusable", f"{folder.name} cannot be used as a tagger: {reason}.", "The whole folder of a tagger of this kind.",
-        "Choose another one, or fetch it again.", name=folder.name, reason=reason, field="tagger.model",
-    )  # fmt: skip

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.config.caption import BeamOptions, CaptionerOptions
-from engine.datasets.taggers.base import unusable
+from engine.datasets.taggers.kinds import unusable
 from engine.device import pick_device, pick_dtype
 from engine.errors import EngineError
 from engine.fitting import BIG
@@ -31,7 +31,7 @@ def loaded(model: Part, parts: Mapping[str, Part], folder: Path, options: Captio
     """A model on its device and what prepares its input, by name; the model is "model".
 
     Raises:
-        DatasetError: `tagger.unusable`.
+        ModelError: `tagger.unusable`.
         DeviceError: the device or the number format is not there.
     """
     place = pick_device(device)
@@ -42,7 +42,7 @@ def loaded(model: Part, parts: Mapping[str, Part], folder: Path, options: Captio
     except EngineError:
         raise
     except Exception as error:  # a folder that lacks something makes the readers raise anything
-        raise unusable(folder, " ".join(str(error).split())[:300] or type(error).__name__) from error
+        raise unusable(folder.name, " ".join(str(error).split())[:300] or type(error).__name__) from error
     made["model"] = network.to(place).eval()
     try:
         yield made

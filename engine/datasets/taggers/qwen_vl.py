@@ -17,8 +17,9 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
 from engine.config.caption import QwenVlOptions
-from engine.datasets.taggers.base import Told, unusable
+from engine.datasets.taggers.base import Told
 from engine.datasets.taggers.captioner import answer, clean, loaded
+from engine.datasets.taggers.kinds import unusable
 
 SEEN_BY = ("instruction", "max_tokens", "precision")
 MOST_PIXELS = 1024 * 1024
@@ -40,7 +41,7 @@ def _chat_template(folder: Path) -> str:
     try:
         return str(json.loads((folder / "chat_template.json").read_text(encoding="utf-8"))["chat_template"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise unusable(folder, "it has no chat template") from None
+        raise unusable(folder.name, "it has no chat template") from None
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ import numpy as np
 from PIL import Image
 
 from engine.config.caption import LEAST_SCORE, Wd14Options
-from engine.datasets.taggers.base import Category, Tag, Told, unusable
+from engine.datasets.taggers.base import Category, Tag, Told
+from engine.datasets.taggers.kinds import MODEL, TABLE, unusable
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 SEEN_BY: tuple[str, ...] = ()
-MODEL, TABLE = "model.onnx", "selected_tags.csv"
 CATEGORIES: dict[str, Category] = {"0": "general", "4": "character", "9": "rating"}
 """Danbooru's number of a category -> its name."""
 MOST_SIDE = 4096
@@ -78,18 +78,18 @@ def read_table(folder: Path) -> list[tuple[str, Category]]:
     """(name, category) of each row of `selected_tags.csv`.
 
     Raises:
-        DatasetError: `tagger.unusable`.
+        ModelError: `tagger.unusable`.
     """
     try:
         with (folder / TABLE).open(encoding="utf-8-sig", newline="") as stream:
             rows = list(csv.DictReader(stream))
         pairs = [(row["name"], row["category"]) for row in rows]
     except FileNotFoundError:
-        raise unusable(folder, f"it has no {TABLE}") from None
+        raise unusable(folder.name, f"it has no {TABLE}") from None
     except (OSError, ValueError, KeyError, csv.Error) as error:
-        raise unusable(folder, f"{TABLE} is no table with name and category ({error})") from None
+        raise unusable(folder.name, f"{TABLE} is no table with name and category ({error})") from None
     if strange := next((category for _, category in pairs if category not in CATEGORIES), None):
-        raise unusable(folder, f"{TABLE} has the category {strange!r}; known are {', '.join(CATEGORIES)}")
+        raise unusable(folder.name, f"{TABLE} has the category {strange!r}; known are {', '.join(CATEGORIES)}")
     return [(name, CATEGORIES[category]) for name, category in pairs]
 
 
@@ -97,7 +97,7 @@ def _session(folder: Path, device: str) -> InferenceSession:
     import onnxruntime
 
     if not (folder / MODEL).is_file():
-        raise unusable(folder, f"it has no {MODEL}")
+        raise unusable(folder.name, f"it has no {MODEL}")
     wanted = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider", "CPUExecutionProvider"]
     present = [name for name in wanted if name in onnxruntime.get_available_providers()]
     settings = onnxruntime.SessionOptions()
@@ -105,7 +105,7 @@ def _session(folder: Path, device: str) -> InferenceSession:
     try:
         return onnxruntime.InferenceSession(folder / MODEL, settings, providers=present)
     except Exception as error:  # the reader of a damaged file raises classes of its own
-        raise unusable(folder, f"{MODEL} cannot be read ({' '.join(str(error).split())[:200]})") from None
+        raise unusable(folder.name, f"{MODEL} cannot be read ({' '.join(str(error).split())[:200]})") from None
 
 
 def _check_graph(session: InferenceSession, folder: Path, tags: int) -> int:
@@ -115,12 +115,12 @@ def _check_graph(session: InferenceSession, folder: Path, tags: int) -> int:
     right = len(shape) == 4 and shape[3] == 3 and isinstance(shape[1], int) and shape[1] == shape[2]
     if not right or given[0].type != "tensor(float)":
         told = "; ".join(f"{each.type} {each.shape}" for each in given)
-        raise unusable(folder, f"{MODEL} takes {told}, not float pictures (N, side, side, 3)")
+        raise unusable(folder.name, f"{MODEL} takes {told}, not float pictures (N, side, side, 3)")
     scores = _run(session, prepare(Image.new("RGB", (1, 1), WHITE), shape[1]))
     if scores.shape != (1, tags):
-        raise unusable(folder, f"{MODEL} answers with {list(scores.shape)}, and {TABLE} has {tags} rows")
+        raise unusable(folder.name, f"{MODEL} answers with {list(scores.shape)}, and {TABLE} has {tags} rows")
     if not (np.isfinite(scores).all() and scores.min() >= 0 and scores.max() <= 1):
-        raise unusable(folder, f"{MODEL} answers with numbers that are no probabilities")
+        raise unusable(folder.name, f"{MODEL} answers with numbers that are no probabilities")
     return shape[1]
 
 

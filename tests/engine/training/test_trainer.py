@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from engine.adapters.network import Network
 from engine.config.train import TrainConfig
+from engine.datasets.content import content, read_content
+from engine.datasets.scan import scan
 from engine.errors import ConfigError, DatasetError, EngineError
 from engine.families import load_model
 from engine.families.base import Family, Placing
@@ -26,6 +28,7 @@ from engine.sidecars import find_preview, read_sidecar
 from engine.training.batches import Batch
 from engine.training.events import Checkpoint, Done, Event, Phase, Sample, Started, Step, Warned
 from engine.training.optimization import Optimization
+from engine.training.record import DATASET_KEY
 from engine.training.trainer import MOST_LOST, SAVE_SECONDS, SAVE_SHARE, Trainer, save_interval
 from engine.workspace import Workspace
 from tests.support.runs import Outcome, config_of, make_pets, same, train
@@ -114,6 +117,37 @@ sd_model_name sd_model_hash new_sd_model_hash
 
 def test_metadata_has_every_key_that_kohyas_trainer_writes(straight: Outcome) -> None:
     assert {f"ss_{name}" for name in KOHYA.split()} <= set(straight.metadata)
+
+
+def test_a_run_records_exactly_what_it_learns_from(straight: Outcome) -> None:
+    dataset = scan(straight.trainer.workspace.root / "datasets" / "pets")
+    assert read_content(straight.trainer.folder) == content(dataset)
+    assert straight.metadata[DATASET_KEY] == content(dataset).fingerprint
+
+
+def test_concepts_have_their_own_words_and_regularisation_none(workspace: Workspace, folder: Path) -> None:
+    place = make_pets(workspace.root / "datasets" / "concepts", 2)
+    (make_pets(place / "more", 3) / "1_mofumo").rename(place / "cats")
+    (make_pets(place / "more", 2) / "1_mofumo").rename(place / "hats")
+    (place / "dataset.yaml").write_text(
+        "concepts:\n  - {folder: cats, regularisation: true}\n  - {folder: 1_mofumo}\n  - {folder: hats, repeats: 2, trigger: hatto}\n"
+    )
+    config = config_of(dataset__folder="concepts", dataset__trigger="fluffy", training__max_steps=1)
+    outcome = train(workspace, folder, config)
+    data, pictures = outcome.trainer.data, outcome.trainer.ahead.dataset.pictures
+    assert [data.caption(picture, None).partition(" ")[0] for picture in pictures] == ["mofumo,"] * 3 + ["fluffy,"] * 2 + [
+        "hatto,"
+    ] * 2
+    assert [prompt.partition(",")[0] for prompt in outcome.trainer.sample_prompts()] == ["fluffy", "fluffy"]
+    told = outcome.metadata
+    assert json.loads(told["ss_reg_dataset_dirs"]) == {"1_cats": {"n_repeats": 1, "img_count": 3}}
+    assert json.loads(told["ss_dataset_dirs"]) == {
+        "1_mofumo": {"n_repeats": 1, "img_count": 2}, "2_hats": {"n_repeats": 2, "img_count": 2},
+    }  # fmt: skip
+    assert (told["ss_num_train_images"], told["ss_num_reg_images"]) == ("6", "3")
+    assert told["modelspec.trigger_phrase"] == "fluffy, hatto"
+    config.dataset.add_trigger = False
+    assert data.caption(pictures[-1], None).startswith("mofumo")
 
 
 def test_metadata_tells_what_the_run_was(straight: Outcome) -> None:

@@ -55,20 +55,20 @@ const saves = new Map();
 
 /** Saves a caption. What the server refuses stays as a draft and is told. */
 export function save(store, entry, caption, { token = entry.token, encoding } = {}) {
-    const before = saves.get(entry.name), { dataset } = store;
-    store.drafts.set(entry.name, caption);
+    const { dataset, drafts } = store, file = JSON.stringify([dataset, entry.name]), before = saves.get(file);
+    drafts.set(entry.name, caption);
     const saving = (async () => {
         const last = await before;
-        return send(store, dataset, entry, caption, last && last.from === token ? last.to : token, encoding);
+        return send(store, { dataset, drafts, entry, caption, token: last && last.from === token ? last.to : token, encoding });
     })();
-    saves.set(entry.name, saving);
+    saves.set(file, saving);
     return saving;
 }
 
-async function send(store, dataset, entry, caption, token, encoding) {
+async function send(store, { dataset, drafts, entry, caption, token, encoding }) {
     try {
         const saved = await post('caption', { dataset, name: entry.name, caption, token, encoding });
-        if (store.drafts.get(entry.name) === caption) store.drafts.delete(entry.name);
+        if (drafts.get(entry.name) === caption) drafts.delete(entry.name);
         if (store.dataset === dataset) {
             store.emit('entry', { entry: saved.entry });
             store.changed([entry.name], saved.history).catch(problem);

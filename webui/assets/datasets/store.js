@@ -1,12 +1,15 @@
 // The open dataset, what is looked for in it and what is selected: the place where the parts of the room meet.
 //
 // Events: "opened" (another dataset, or the same one read anew), "info" (counts, concepts or state of reading), "changed" (files or
-// captions; detail.names, or null where it may be any), "query", "selection", "history".
+// captions; detail.names, or null where it may be any), "entry" (one picture; detail.entry), "query", "buckets" (the rule of
+// buckets), "found" (how many the query finds), "selection", "history", "panel" (show the section detail.id), "proposed" (a bulk
+// edit), "size" (of the thumbnails; detail.size), "show" (bring the picture detail.name into sight).
 
 import { get, post } from './api.js';
 
 export const NOTHING_ASKED = {
-    text: '', tags: [], without: [], concept: null, bucket: null, uncaptioned: false, excluded: false, finding: null, sort: 'name',
+    text: '', tags: [], without: [], concept: null, bucket: null, uncaptioned: false, excluded: false, finding: null, problem: false, masked: false,
+    sort: 'name',
 };
 
 export class Store {
@@ -17,8 +20,9 @@ export class Store {
     query = { ...NOTHING_ASKED };
     /** Names of the selected pictures. */
     selection = new Set();
-    /** Captions that could not be saved yet, by name. */
-    drafts = new Map();
+    #drafts = new Map();
+    /** A bulk edit that some part of the room proposes. */
+    proposed = null;
     /** How many pictures the query finds; the grid keeps it. */
     found = 0;
     #events = new EventTarget();
@@ -35,6 +39,12 @@ export class Store {
         this.#events.dispatchEvent(new CustomEvent(event, { detail }));
     }
 
+    /** Captions of the open dataset that are not saved yet, by name. */
+    get drafts() {
+        if (!this.#drafts.has(this.dataset)) this.#drafts.set(this.dataset, new Map());
+        return this.#drafts.get(this.dataset);
+    }
+
     get readOnly() {
         return this.info?.read_only ?? true;
     }
@@ -42,7 +52,7 @@ export class Store {
     /** Opens a dataset; throws what the server refuses. */
     async open(dataset) {
         const info = await post('open', { dataset });
-        Object.assign(this, { dataset: info.dataset, info, query: { ...NOTHING_ASKED }, found: 0 });
+        Object.assign(this, { dataset: info.dataset, info, query: { ...NOTHING_ASKED }, found: 0, proposed: null });
         this.selection.clear();
         this.emit('opened');
         this.emit('selection');
@@ -75,6 +85,32 @@ export class Store {
         if (JSON.stringify(next) === JSON.stringify(this.query)) return;
         this.query = next;
         this.emit('query');
+    }
+
+    /** Whether anything is looked for. */
+    get filtered() {
+        const { sort, rule, ...asked } = this.query, { sort: usual, ...nothing } = NOTHING_ASKED;
+        return JSON.stringify(asked) !== JSON.stringify(nothing);
+    }
+
+    /** Shows all pictures again, in the same order. */
+    clearQuery() {
+        const { sort, rule } = this.query;
+        this.setQuery({ ...NOTHING_ASKED, sort, ...(rule && { rule }) });
+    }
+
+    /** By which rule pictures are put into buckets: {resolution, minimum, maximum, step, no_upscale}, as `query.rule`. */
+    setRule(rule) {
+        if (JSON.stringify(rule) === JSON.stringify(this.query.rule)) return;
+        this.query = { ...this.query, rule };
+        this.emit('buckets');
+    }
+
+    /** Proposes a bulk edit: the section of edits shows it, with what it would change. */
+    propose(edit) {
+        this.proposed = edit;
+        this.emit('panel', { id: 'edits' });
+        this.emit('proposed');
     }
 
     /** To be called after every change that the server has made: its `names` (null for any) and the `history` it answered. */

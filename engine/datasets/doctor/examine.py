@@ -1,1 +1,0 @@
-"""The whole examination: read the dataset, look at every picture, ask every check."""
