@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 
+from engine.config.caption import CaptionConfig
 from engine.config.field import Field, fields
 from engine.config.generate import GenerateConfig
 from engine.config.grid import GridOptions
@@ -30,7 +31,7 @@ DEFAULT = "en"
 COOKIE = "atelier_language"
 SERVER_ONLY = ("error.", "text.", "unit.")
 """Groups that only server-built text uses; they are not sent to the browser."""
-SCOPES = {"": TrainConfig, "generate.": GenerateConfig, "grid.": GridOptions, "tools.": ToolConfig}
+SCOPES = {"": TrainConfig, "generate.": GenerateConfig, "grid.": GridOptions, "tools.": ToolConfig, "caption.": CaptionConfig}
 """Prefix of the keys -> config whose fields they name."""
 
 

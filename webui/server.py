@@ -108,6 +108,8 @@ def _launch(
     from webui.api.service import Service
     from webui.app import build
     from webui.context import Context
+    from webui.datasets import app as datasets
+    from webui.datasets.gate import Door
     from webui.early import EarlyScript
     from webui.guard import Guard, Hosts
 
@@ -117,6 +119,7 @@ def _launch(
     page = build(context)
     page.queue(api_open=False, default_concurrency_limit=8, max_size=64)
     outer = [Middleware(Guard, hosts=hosts), Middleware(EarlyScript, script=script(options.lang))]
+    outer.insert(1, Middleware(Door, datasets=datasets.build(context), users=users(options)))
     if options.api:
         outer.insert(1, Middleware(Gate, api=api.build(Service(context, ended)), users=users(options)))
     _, address, public = page.launch(

@@ -1,6 +1,7 @@
-"""Work with datasets: check them, exchange them with Kohya's trainer.
+"""Work with datasets: check them, write captions, exchange them with Kohya's trainer.
 
     check DIR                       what training would take from it, and everything that is wrong
+    caption DIR --tagger NAME       captions for its pictures, by a tagger
     export DIR                      Kohya's dataset TOML of it, to the screen or to --out FILE.toml
     import FILE.toml                the folders that Kohya's dataset TOML names as dataset.yaml beside the pictures, and its settings
 
@@ -11,9 +12,9 @@ from __future__ import annotations
 
 import argparse
 
-from engine.cli import dataset_check, dataset_toml
+from engine.cli import dataset_caption, dataset_check, dataset_toml
 
-ACTIONS = {"check": dataset_check, "export": dataset_toml, "import": dataset_toml}
+ACTIONS = {"check": dataset_check, "caption": dataset_caption, "export": dataset_toml, "import": dataset_toml}
 """Action -> the module that does it; its options are a group of their own."""
 
 

@@ -132,5 +132,7 @@ EDITS: dict[str, type[Section]] = {
 class EditConfig(Section):
     """One edit of many captions."""
 
+    version: Annotated[int, Ui(level="expert")] = 1
+    """Format of this file."""
     edit: Edit
     """What is done, and how."""

@@ -13,10 +13,10 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from itertools import islice
 from pathlib import Path
-from time import monotonic, time_ns
+from time import time_ns
 from weakref import WeakValueDictionary
 
-from engine.datasets.album_entry import Entry, entry, read_caption_facts, read_picture
+from engine.datasets.album_entry import CaptionFacts, Entry, PictureFacts, entry, read_caption_facts, read_picture
 from engine.datasets.album_files import Files, in_order, is_excluded, list_files
 from engine.datasets.album_index import keep_index, load_index
 from engine.datasets.album_query import Query, find
@@ -126,12 +126,10 @@ class Album:
         self._read_on()
 
     def read(self, seconds: float | None = None) -> bool:
-        """Read what is left, for so long at most; returns `whole`."""
-        until = None if seconds is None else monotonic() + seconds
-        while (until is None or monotonic() < until) and (names := self._next()):
-            self._read(names)
-        with self._changed:  # others may be reading the last ones
-            whole = self._changed.wait_for(self._is_read, None if until is None else max(0, until - monotonic()))
+        """Wait until everything has been read, for so long at most; returns `whole`."""
+        self._read_on()
+        with self._changed:
+            whole = self._changed.wait_for(self._is_read, seconds)
         if whole:
             self._keep()
         return whole
@@ -157,35 +155,32 @@ class Album:
         self._shown = None
         self._changed.notify_all()
 
-    def _next(self) -> list[str]:
-        """Some of the pictures that are to be read, first those that come first."""
-        with self._changed:
-            return list(islice(self._waiting, BATCH))
-
-    def _read(self, names: list[str]) -> None:
+    def _read(self, names: Collection[str]) -> None:
         """Read those of the pictures that are still to be read."""
         mark = object()  # tells this reading from a later one of the same file
         with self._changed:
             files = {name: self._files[name] for name in names if name in self._waiting}
-            self._being_read |= dict.fromkeys(files, mark)
             for name in files:
                 del self._waiting[name]
-        known = {name: (self._index.picture(name, each), self._index.caption(each)) for name, each in files.items()}
+                self._being_read[name] = mark
         facts = {}
-        for name, (picture, caption) in known.items():
-            began = time_ns()
-            picture = picture or read_picture(self.folder / name)
-            facts[name] = began, picture, caption or read_caption_facts(self.folder / files[name].caption_file)
-        with self._changed:
-            for name, (began, picture, caption) in facts.items():
-                if self._being_read.get(name) is not mark:
-                    continue
-                del self._being_read[name]
-                if name in self._files:
-                    self._index.learn(name, files[name], picture, caption, began)
-                    self._entries[name] = entry(name, files[name], picture, caption)
-            self._shown, self._unkept = None, True
-            self._changed.notify_all()
+        try:
+            for name, each in files.items():
+                facts[name] = time_ns(), *self._facts(name, each)
+        finally:
+            with self._changed:
+                for name in [name for name in files if self._being_read.get(name) is mark]:
+                    del self._being_read[name]
+                    if name in facts and name in self._files:
+                        began, picture, caption = facts[name]
+                        self._index.learn(name, files[name], picture, caption, began)
+                        self._entries[name] = entry(name, files[name], picture, caption)
+                self._shown, self._unkept = None, True
+                self._changed.notify_all()
+
+    def _facts(self, name: str, files: Files) -> tuple[PictureFacts, CaptionFacts]:
+        picture = self._index.picture(name, files) or read_picture(self.folder / name)
+        return picture, self._index.caption(files) or read_caption_facts(self.folder / files.caption_file)
 
     def _read_on(self) -> None:
         """See that a thread reads what is left and keeps it."""
@@ -195,13 +190,17 @@ class Album:
                 self._reader.start()
 
     def _read_behind(self) -> None:
-        while True:
-            while names := self._next():
+        """Read, those that come first first, until nothing has been left for a while."""
+        try:
+            while True:
+                with self._changed:
+                    if not self._changed.wait_for(lambda: bool(self._waiting), QUIET_SECONDS):
+                        break
+                    names = list(islice(self._waiting, BATCH))
                 self._read(names)
+        finally:
             with self._changed:
-                if not self._changed.wait_for(lambda: bool(self._waiting), QUIET_SECONDS):
-                    self._reader = None
-                    break
+                self._reader = None
         self._keep()
 
     def _keep(self) -> None:

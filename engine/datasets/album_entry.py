@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from engine.datasets.album_files import Files, concept_of, is_excluded
+from engine.datasets.caption_files import token
 from engine.datasets.captions import caption_bytes, parse_caption
 from engine.datasets.decode import picture_size
 from engine.errors import DatasetError
@@ -43,10 +43,6 @@ class Entry:
     problem: str
     masked: bool
     excluded: bool
-
-
-def token(data: bytes | None) -> str:
-    return "" if data is None else hashlib.sha256(data).hexdigest()
 
 
 class PictureFacts(NamedTuple):

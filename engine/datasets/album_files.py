@@ -125,8 +125,8 @@ def _caption(files: list[os.DirEntry[str]]) -> os.DirEntry[str] | None:
 
 
 def _masks(folder: Path) -> set[str]:
-    """Names without ending of the pictures of one place that have a mask."""
-    return {os.path.splitext(entry.name)[0] for entry in _visible(folder)} if folder.is_dir() else set()
+    """Names without ending of the pictures whose masks are in the folder."""
+    return {entry.name[:-4] for entry in _visible(folder) if entry.name.endswith(".png")} if folder.is_dir() else set()
 
 
 def _visible(folder: Path) -> list[os.DirEntry[str]]:

@@ -21,8 +21,8 @@ from engine.datasets.incoming.names import is_picture
 from engine.datasets.journal import Entry, Journal, Move, Write
 from engine.datasets.masks import MASKS, decode_mask, encode_mask, mask_file, mask_name
 from engine.datasets.reencode import TARGETS, converted, same_kind
-from engine.errors import DatasetError
-from engine.workspace import safe_join
+from engine.errors import DatasetError, PathError
+from engine.workspace import check_name, safe_join
 
 LEAST_SIDE = 16
 """Side of the smallest piece that can be cut out, px."""
@@ -64,6 +64,26 @@ def include(journal: Journal, names: Sequence[str]) -> Entry | None:
     Raises: as `exclude`.
     """
     return _move(journal, "include", names, lambda place: place.removeprefix(EXCLUDED).lstrip("/"), excluded=True)
+
+
+def move(journal: Journal, names: Sequence[str], folder: str) -> Entry | None:
+    """Put pictures into a sub-folder of the dataset, a new one if need be, each with a number where its name is taken there.
+
+    Args:
+        folder: its name; "" for the dataset's own folder.
+
+    Raises:
+        PathError: `path.bad_name`, `path.own_folder`; DatasetError and else as `exclude`.
+    """
+    if folder.startswith("_"):
+        raise PathError(
+            "path.own_folder", f"{folder!r} begins with an underscore, as the program's own folders do.",
+            todo="Choose another name.", name=folder,
+        )  # fmt: skip
+    if folder and folder not in (entry.name for entry in os.scandir(journal.folder) if entry.is_dir()):
+        check_name(folder, "folder")
+    elsewhere = [name for name in names if name.rpartition("/")[0] != folder]
+    return _move(journal, "move", elsewhere, lambda place: folder, excluded=False)
 
 
 def crop(journal: Journal, name: str, box: Box) -> Altered:

@@ -32,7 +32,7 @@ def concept_folders(folder: Path, file: DatasetFile | None, repeats: int, findin
     kind = file.kind if file else ""
     own_pictures = picture_files(folder)
     own_name = kohya_name(folder.name) if "_" in folder.name else None
-    inner = [entry for entry in entries(folder) if entry.is_dir() and not entry.name.startswith("_")]
+    inner = entries(folder, lambda entry: not entry.name.startswith("_") and entry.is_dir())
     counts = {entry: len(picture_files(entry)) for entry in inner}
     chosen = _listed(folder, file, inner, findings)
     named = {

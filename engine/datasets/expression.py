@@ -1,7 +1,7 @@
 """Find and replace by regular expression, in a process that is ended when it takes too long.
 
-Some expressions need longer than the age of the universe on twenty letters, no rule tells them all from harmless ones, and
-Python cannot interrupt them. So they run where they can be killed.
+Some expressions need longer than the age of the universe for twenty letters, no rule tells all of them from harmless ones,
+and Python cannot interrupt one. So they run where they can be killed.
 """
 
 from __future__ import annotations
@@ -10,27 +10,42 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from engine.errors import DatasetError
 
+CHILD = Path(__file__).with_name("expression_child.py")
 SECONDS = 5.0
-"""For one edit, whatever the number of captions."""
-LARGEST = 64 * 2**20
-"""Characters that all results may have together."""
-CHILD = f"""
-import json, re, sys
-order = json.load(sys.stdin)
-try:
-    pattern = re.compile(order["find"], 0 if order["case"] else re.IGNORECASE)
-    if pattern.groups or "\\\\" in order["replacement"]:
-        pattern.sub(order["replacement"], "")  # tells of groups that are not there, also where nothing is found
-    results = []
-    for text in order["texts"]:
-        found = pattern.fullmatch(text) if order["whole"] else None
-        results.append((found.expand(order["replacement"]) if found else text) if order["whole"] else pattern.sub(order["replacement"], text))
-        if sum(map(len, results[-1:])) > {LARGEST}:
-            raise ValueError("the captions would become too long")
-    print(json.dumps({{"texts": results}}))
-except (re.error, IndexError, RecursionError, OverflowError, MemoryError, ValueError) as error:
-    print(json.dumps({{"reason": str(error) or type(error).__name__}}))
-"""
+"""For all texts together."""
+SHOWN = 60
+"""Characters of an expression that stand in a sentence."""
+
+
+def substitute(texts: Sequence[str], find: str, replacement: str, case: bool = True, whole: bool = False) -> list[str]:
+    """Each text with what the expression finds replaced, as `re.sub` does.
+
+    Args:
+        case: capital and small letters differ.
+        whole: only texts that match from end to end.
+
+    Raises:
+        DatasetError: `edit.bad_expression` with the reason, `edit.slow_expression`.
+    """
+    shown = find if len(find) <= SHOWN else f"{find[:SHOWN]}…"
+    order = {"texts": list(texts), "find": find, "replacement": replacement, "case": case, "whole": whole}
+    try:
+        told = subprocess.run(
+            [sys.executable, "-I", str(CHILD)], input=json.dumps(order), capture_output=True, text=True, timeout=SECONDS
+        )
+        answer = json.loads(told.stdout or '{"reason": "it ended without a result"}')
+    except subprocess.TimeoutExpired:
+        raise DatasetError(
+            "edit.slow_expression", f"The regular expression {shown!r} takes longer than {SECONDS:g} s.",
+            todo="Make it simpler: avoid repetitions inside repetitions, as in (a+)+.", find=shown, seconds=f"{SECONDS:g}",
+        ) from None  # fmt: skip
+    if "reason" in answer:
+        raise DatasetError(
+            "edit.bad_expression", f"The regular expression {shown!r} cannot be used: {answer['reason']}.",
+            todo="Correct it, or turn regular expressions off to look for the text itself.", find=shown, reason=answer["reason"],
+        )  # fmt: skip
+    return answer["texts"]

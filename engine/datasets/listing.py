@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 from engine.datasets.captions import CAPTION_EXTENSIONS
@@ -27,37 +28,34 @@ def kohya_name(name: str) -> tuple[int, str] | None:
     return (repeats, "_".join(rest)) if repeats >= 1 else None
 
 
-def entries(folder: Path) -> list[Path]:
-    """Visible entries in natural order.
+def entries(folder: Path, wanted: Callable[[Path], bool] = lambda _: True) -> list[Path]:
+    """Visible entries, of those that are wanted, in natural order.
 
     Raises:
         DatasetError: `dataset.unreadable_folder`.
     """
     try:
-        return sorted(
-            (entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda entry: natural_key(entry.name)
-        )
+        found = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and wanted(entry)]
     except OSError as error:
         raise DatasetError(
             "dataset.unreadable_folder", f"The folder {str(folder)!r} cannot be read: {error.strerror}.",
             todo="Check its permissions.", folder=folder,
         ) from error  # fmt: skip
+    return sorted(found, key=lambda entry: natural_key(entry.name))
 
 
 def picture_files(folder: Path) -> list[Path]:
     """Files that are pictures by their ending, those that cannot be read here included."""
-    wanted = {*supported_extensions(), *FOREIGN_EXTENSIONS}
-    return [entry for entry in entries(folder) if entry.suffix.lower() in wanted and not entry.is_dir()]
+    endings = {*supported_extensions(), *FOREIGN_EXTENSIONS}
+    return entries(folder, lambda entry: entry.suffix.lower() in endings and not entry.is_dir())
 
 
 def caption_files(folder: Path) -> dict[str, list[Path]]:
     """Caption files by the stem they belong to, the one that is used first; NFC, since some systems store names decomposed."""
     files: dict[str, list[Path]] = {}
-    listed = entries(folder)
-    for extension in CAPTION_EXTENSIONS:
-        for entry in listed:
-            if entry.suffix.lower() == extension and entry.is_file():
-                files.setdefault(stem(entry), []).append(entry)
+    listed = entries(folder, lambda entry: entry.suffix.lower() in CAPTION_EXTENSIONS and entry.is_file())
+    for entry in sorted(listed, key=lambda entry: CAPTION_EXTENSIONS.index(entry.suffix.lower())):
+        files.setdefault(stem(entry), []).append(entry)
     return files
 
 

@@ -34,7 +34,7 @@ def mask_file(folder: Path, name: str) -> Path:
     Raises:
         PathError: `path.outside`.
     """
-    return safe_join(folder, mask_name(name))
+    return safe_join(folder / MASKS, mask_name(name).removeprefix(f"{MASKS}/"))
 
 
 def read_mask(folder: Path, name: str, size: Size) -> Image.Image:

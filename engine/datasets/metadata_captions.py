@@ -26,12 +26,12 @@ CACHE = "metadata_cache.json"
 def metadata_files(folders: Iterable[Path]) -> list[Path]:
     """`metadata.jsonl` and `meta*.json` of these folders, each folder's in natural order. Kohya's tools write `meta_cap`,
     `meta_clean` and `meta_lat` one after the other: where two files have a caption of one picture, the later one counts."""
-    return [
-        entry
-        for folder in dict.fromkeys(folders)
-        for entry in entries(folder)
-        if re.fullmatch(r"metadata\.jsonl|meta.*\.json", entry.name.casefold()) and entry.name.casefold() != CACHE
-    ]
+    return [file for folder in dict.fromkeys(folders) for file in entries(folder, _is_metadata)]
+
+
+def _is_metadata(file: Path) -> bool:
+    name = file.name.casefold()
+    return re.fullmatch(r"metadata\.jsonl|meta.*\.json", name) is not None and name != CACHE
 
 
 def metadata_captions(file: Path, names: Iterable[str]) -> dict[str, str]:

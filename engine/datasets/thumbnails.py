@@ -98,7 +98,7 @@ def _thumbnail(path: Path, cache: Path) -> Path:
 
 def _place(path: Path, cache: Path) -> Path:
     """Where the thumbnail of a picture as it is now lies, or will lie."""
-    name = hashlib.sha256(os.fsencode(path)).hexdigest()
+    name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()
     content = hashlib.sha256(repr(stamp(path)).encode()).hexdigest()
     return cache / "thumbnails" / name[:2] / f"{name[2:32]}-{content[:16]}.webp"
 

@@ -1,12 +1,12 @@
 """What becomes of a caption when a tagger has spoken: replaced, added to, or left alone; the trigger word always first. Pure.
 
-A caption is read as pieces with commas between. No piece is ever added that is there already, upper and lower case and long_hair
-and long hair being the same; what was written by hand keeps its spelling and its order.
+A caption is read as pieces with commas between. No piece is added that is there already, upper and lower case being the same and
+long_hair being long hair; what stood there keeps its spelling and its order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from engine.config.caption import WriteMode
 
@@ -18,40 +18,39 @@ def written(before: str, told: Sequence[str], mode: WriteMode, trigger: str = ""
 
     Args:
         told: what the tagger said, in pieces: tags, or one sentence.
-        trigger: what the caption then begins with; one that stands elsewhere as a piece of its own is moved. With `missing` a
-            caption that is there keeps what it has, with or without it.
+        trigger: what the caption then begins with, one word or several with commas between; where they stand elsewhere as pieces
+            of their own they are moved. With `missing` a caption that is there stays as it is, with or without them.
     """
     before = before.strip()
     if mode == "missing" and before:
         return before
-    kept = [] if mode in ("replace", "missing") else split(before)
-    new = _without_repeats([piece for piece in told if not _stands_in(piece, kept)])
-    return BETWEEN.join(_led(trigger, [*new, *kept] if mode == "prepend" else [*kept, *new]))
+    leading = set(plain_pieces(trigger))
+    kept = "" if mode in ("replace", "missing") else _without(before, leading)
+    new = _new_pieces([_without(piece, leading) for piece in told], plain_pieces(kept))
+    first = BETWEEN.join(word.strip() for word in trigger.split(",") if word.strip())
+    return BETWEEN.join(part for part in [first, *([*new, kept] if mode == "prepend" else [kept, *new])] if part)
 
 
-def split(caption: str) -> list[str]:
-    """The pieces of a caption, as they are written, without empty ones."""
-    return [piece.strip() for piece in caption.split(",") if piece.strip()]
-
-
-def _stands_in(piece: str, pieces: Sequence[str]) -> bool:
-    """Whether a piece, which may be a sentence with commas, stands there as a whole."""
-    wanted, there = list(map(_plain, split(piece))), list(map(_plain, pieces))
-    return any(there[start : start + len(wanted)] == wanted for start in range(len(there) - len(wanted) + 1))
-
-
-def _without_repeats(pieces: Sequence[str]) -> list[str]:
-    return list({_plain(piece): piece.strip() for piece in reversed(pieces) if _plain(piece)}.values())[::-1]
-
-
-def _led(trigger: str, pieces: Sequence[str]) -> list[str]:
-    """The pieces with the trigger word, which may be several with commas between, in front."""
-    words = split(trigger)
-    if not words:
-        return list(pieces)
-    own = {_plain(word) for word in words}
-    return [*words, *(piece for piece in pieces if _plain(piece) not in own)]
+def plain_pieces(text: str) -> list[str]:
+    """The pieces of a caption as they are compared."""
+    return [plain for piece in text.split(",") if (plain := _plain(piece))]
 
 
 def _plain(piece: str) -> str:
     return " ".join(piece.replace("_", " ").split()).casefold()
+
+
+def _without(text: str, unwanted: Set[str]) -> str:
+    """A text less some of its pieces and the empty ones; the others are as they were: 1,000 stays 1,000."""
+    return ",".join(piece for piece in text.split(",") if piece.strip() and _plain(piece) not in unwanted).strip()
+
+
+def _new_pieces(pieces: Sequence[str], there: list[str]) -> list[str]:
+    """Those that do not stand there as a whole; a sentence with commas is one."""
+    new = []
+    for piece in pieces:
+        wanted = plain_pieces(piece)
+        if not any(there[start : start + len(wanted)] == wanted for start in range(len(there) - len(wanted) + 1)):
+            new.append(piece)
+            there = [*there, *wanted]
+    return new

@@ -16,6 +16,7 @@ from engine.config.grid import GridConfig
 from engine.config.thumbnails import ThumbnailConfig
 from engine.config.tools import ToolConfig
 from engine.config.train import ModelOptions, TrainConfig
+from engine.datasets.captioning import check_captioning
 from engine.downloads.sites import sites_of
 from engine.downloads.source import parse_source
 from engine.errors import JobError, PathError
@@ -174,9 +175,10 @@ def start_captioning(config: CaptionConfig, workspace: Workspace, press_id: str 
     """Queue captions for a dataset. The same `press_id` gives the same job.
 
     Raises:
-        EngineError: the dataset is not there.
+        EngineError: what `check_captioning` raises.
     """
     store = open_store(workspace.database)
+    check_captioning(config, workspace)
     folder = _dataset_anywhere(config.dataset, workspace)
     kind: Kind = "tag" if config.tagger.kind == "wd14" else "caption"
     job = store.add(kind, {**config.model_dump(mode="json"), "dataset": folder}, Path(folder).name, press_id)

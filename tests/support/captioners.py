@@ -27,6 +27,7 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLImageProcessor,
 )
+
 from engine.tiny.tokenizers import WORDS
 
 SIDE = 32

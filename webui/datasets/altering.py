@@ -14,6 +14,8 @@ from engine.datasets.companions import ORIGINALS, Companions
 from engine.datasets.incoming.names import is_picture
 from engine.datasets.journal import Entry, Journal
 from engine.datasets.masks import MASKS
+from engine.datasets.reencode import TARGETS
+from webui.datasets.browsing import told
 from webui.datasets.opened import Asked, Here, Named, Opened, open_dataset
 from webui.datasets.pictures import shown
 from webui.datasets.replies import Json
@@ -70,6 +72,17 @@ def convert(asked: Convert, context: Here) -> dict[str, Any]:
     return _each(
         open_dataset(asked.dataset, context), asked.names, lambda journal, name: alter.convert(journal, name, asked.extension)
     )
+
+
+@router.get("/look")
+def look(dataset: str, name: str, context: Here) -> dict[str, Any]:
+    """One picture, whether there is an original of it, and what it can be converted to."""
+    opened = open_dataset(dataset, context)
+    opened.picture(name)
+    return {
+        "entry": told(opened.album.entries[name]), "original": Companions(opened.folder).has_original(name),
+        "extensions": [ending[1:] for ending in TARGETS],
+    }  # fmt: skip
 
 
 @router.get("/original")

@@ -95,7 +95,8 @@ def look_at_all(paths: Sequence[Path], notes: FileNotes, on_progress: Progress) 
             if path not in known:
                 seen = stamp(path)
                 known[path] = look_at(path)
-                fresh[path] = json.dumps(asdict(known[path])), seen
+                if not known[path].problem:  # what is wrong may be put right without a trace: a disk that was away, a permission
+                    fresh[path] = json.dumps(asdict(known[path])), seen
             if len(fresh) >= AT_A_TIME:
                 notes.write_all(NOTE, fresh)
                 fresh = {}

@@ -13,9 +13,10 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from engine.errors import DatasetError
+from engine.errors import DatasetError, PathError
 from engine.jobs.lock import FileLock
 from engine.workspace import atomic_write, safe_join, sync_folder
 
@@ -128,15 +129,16 @@ def _carry_out(folder: Path) -> None:
     """Do what the plan in a folder says, as far as it is not done."""
     try:
         plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return
     folders = {folder.parent}
-    for number, name in plan.items():  # a folder from elsewhere may bring such a plan with it
-        file, target = safe_join(folder, number), safe_join(folder.parent, name)
-        if file.exists() and not os.path.lexists(target):
-            target.parent.mkdir(exist_ok=True)
-            os.rename(file, target)
-            folders.add(target.parent)
+    for number, name in plan.items():
+        with suppress(PathError):  # a folder from elsewhere may bring a plan of its own with it
+            file, target = safe_join(folder, number), safe_join(folder.parent, name)
+            if file.exists() and not os.path.lexists(target):
+                target.parent.mkdir(exist_ok=True)
+                os.rename(file, target)
+                folders.add(target.parent)
     for each in folders:
         sync_folder(each)
 

@@ -27,7 +27,9 @@ Part = Callable[..., Any]
 
 
 @contextmanager
-def loaded(model: Part, parts: Mapping[str, Part], folder: Path, options: CaptionerOptions, device: str) -> Iterator[dict[str, Any]]:
+def loaded(
+    model: Part, parts: Mapping[str, Part], folder: Path, options: CaptionerOptions, device: str
+) -> Iterator[dict[str, Any]]:
     """A model on its device and what prepares its input, by name; the model is "model".
 
     Raises:

@@ -24,7 +24,9 @@ def tag_list(tags: tuple[Tag, ...], options: Wd14Options) -> list[str]:
     ratings = _above(tags, "rating", 0)[:1] if options.rating else []
     ordered = [*characters, *general] if options.characters_first else [*general, *characters]
     unwanted = {_plain(tag) for tag in options.blacklist}
-    written = [spaced(tag.name) if options.spaces else tag.name for tag in [*ordered, *ratings] if _plain(tag.name) not in unwanted]
+    written = [
+        spaced(tag.name) if options.spaces else tag.name for tag in [*ordered, *ratings] if _plain(tag.name) not in unwanted
+    ]
     return list(dict.fromkeys(written))
 
 

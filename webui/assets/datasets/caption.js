@@ -99,4 +99,4 @@ function conflict(store, entry, mine, error) {
     [[t('dataset.take_theirs'), take], [t('dataset.keep_mine'), keep, 'primary']], { wide: true, closed: () => chosen || store.changed([entry.name], null) });
 }
 
-const oneLine = (text) => text.replace(/\s*[\r\n]+\s*/g, ' ').trim();
+export const oneLine = (text) => text.replace(/\s*[\r\n]+\s*/g, ' ').trim();

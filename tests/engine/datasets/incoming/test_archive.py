@@ -27,7 +27,7 @@ class Named(zipfile.ZipInfo):
 
     encoding = "cp932"
 
-    def _encodeFilenameFlags(self) -> tuple[bytes, int]:  # noqa: N802
+    def _encodeFilenameFlags(self) -> tuple[bytes, int]:
         return self.filename.encode(self.encoding), self.flag_bits & ~0x800
 
 
@@ -119,15 +119,11 @@ REFUSED = {
     "bzip2": ("archive.method", zipped(GOOD, method=zipfile.ZIP_BZIP2)),
     "lzma": ("archive.method", zipped(GOOD, method=zipfile.ZIP_LZMA)),
     "duplicate": ("archive.duplicate", zipped(GOOD, ("twic1.png", PNG), ("twic2.png", PNG)).replace(b"twic2", b"twic1")),
-    "check sum": ("archive.unreadable", zipped(GOOD, ("bad.png", PNG), method=0).replace(PNG, PNG[:-1] + b"!", 2)),
+    "check sum": ("archive.unreadable", zipped(GOOD, ("bad.png", PNG + b"end"), method=0).replace(b"end", b"End")),
     "no zip": ("archive.unreadable", PNG),
     "empty": ("archive.unreadable", b""),
-    "names that are no text": ("archive.unreadable", flagged(in_code_page("cp932", "日本.png"), 0).replace(b"\x93\xfa", b"\xff\xfe")),
+    "name that is no text": ("archive.unreadable", zipped(("é.png", PNG)).replace("é".encode(), b"\xc3\xc3")),
 }  # fmt: skip
-REFUSED["names that are no text"] = (
-    "archive.unreadable",
-    bytes(zipped(("é.png", PNG)).replace("é".encode(), b"\xc3\xc3")),
-)
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -138,7 +134,7 @@ def test_an_archive_made_to_do_harm_is_refused_as_a_whole(tmp_path: Path, datase
         send(data)
     assert caught.value.code == code
     assert tree(tmp_path) == before
-    assert any(str(value) in ("x.zip",) or "evil" in str(value) or ".." in str(value) for value in caught.value.values.values())
+    assert code == "incoming.unsafe_name" or "'x.zip'" in caught.value.what
 
 
 def test_the_entry_at_fault_is_named(send) -> None:
@@ -167,7 +163,7 @@ def test_harmless_strangers_are_named_and_left_out(send, dataset: Path) -> None:
             GOOD, ("good.txt", b"words"), ("train.py", b"import os"), ("inner.zip", inner), ("CON.png", PNG), ("NUL", b""),
             ("__MACOSX/._good.png", b"x"), (".DS_Store", b"x"), ("<img src=x onerror=alert(1)>.png", PNG), ("_masks/a.png", PNG),
             ("bomb of pixels.png", png_header(50_000, 50_000)), ("broken.png", b"no picture"), ("phone.heic", b"x"),
-            ("long.txt", bytes(2**20 + 1)),
+            ("long.txt", random.Random(0).randbytes(2**20 + 1)),
         )
     )  # fmt: skip
     assert set(report.added) == tree(dataset) == {"good.png", "good.txt", "broken.png", "phone.heic"}
@@ -275,7 +271,7 @@ def test_a_large_archive_costs_no_memory(send) -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 8 * 2**20
+    assert peak < 12 * 2**20
 
 
 def test_no_damage_to_an_archive_does_harm(tmp_path: Path, dataset: Path, send) -> None:
