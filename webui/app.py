@@ -9,7 +9,7 @@ import gradio as gr
 
 from webui.context import Context
 from webui.i18n import label
-from webui.tabs import generate, library, lora, runs, settings
+from webui.tabs import dataset, generate, library, lora, runs, settings
 from webui.widgets.runs import RunReader
 
 CACHE_SECONDS = (3600, 86400)
@@ -24,7 +24,9 @@ def build(context: Context) -> gr.Blocks:
         with gr.Row(elem_id="masthead"):
             gr.Markdown(label("app.title"), elem_id="brand")
             gr.Markdown(label("app.tagline"), elem_id="tagline")
-        with gr.Tabs(elem_id="tabs") as tabs:
+        with gr.Tabs(elem_id="tabs", selected="lora") as tabs:
+            with gr.Tab(label("tab.dataset"), id="dataset"):
+                room = dataset.build(context)
             with gr.Tab(label("tab.lora"), id="lora") as lora_tab:
                 train = lora.build(context, reader)
             with gr.Tab(label("tab.generate"), id="generate") as generate_tab:
@@ -38,6 +40,7 @@ def build(context: Context) -> gr.Blocks:
         _connect(
             page, tabs, (lora_tab, generate_tab, runs_tab, library_tab, settings_tab), (train, pictures, history, shelf, choices)
         )
+        _connect_room(page, tabs, room, train)
     return page
 
 
@@ -75,3 +78,19 @@ def _connect(page: gr.Blocks, tabs: gr.Tabs, heads: tuple, parts: tuple) -> None
         panel.compare.click(
             arrive(pictures.try_run, grid.fill), panel.job, [*pictures.try_outputs, *grid.fill_outputs, tabs], **quiet
         ).then(None, None, None, js=GRID_IN_SIGHT, **quiet)
+
+
+def _connect_room(page: gr.Blocks, tabs: gr.Tabs, dataset_tab: dataset.DatasetTab, train: lora.LoraTab) -> None:
+    """What the room of a dataset asks of the page: its captions, and to be trained on."""
+    room, captions = dataset_tab.room, dataset_tab.captions
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+    page.load(captions.load, None, captions.load_outputs, **quiet)
+
+    def told(event: gr.EventData, *values: Any) -> list[Any]:
+        verb, opened = event._data["verb"], str(event._data.get("dataset") or "")
+        if verb == "train":
+            return [gr.Tabs(selected="lora"), gr.skip(), *train.fill(opened, *values)]
+        trigger = captions.suggest(opened) if verb == "opened" else gr.skip()
+        return [gr.skip(), trigger, *[gr.skip()] * len(train.fill_outputs)]
+
+    room.select(told, train.fill_inputs, [tabs, captions.form.components["trigger"], *train.fill_outputs], **quiet)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import yaml
 
 from engine.config.caption import CaptionConfig
+from engine.config.edits import EditConfig
 from engine.config.field import Field, fields
 from engine.config.generate import GenerateConfig
 from engine.config.grid import GridOptions
@@ -29,9 +30,9 @@ LOCALES = Path(__file__).parent / "locales"
 LANGUAGES = tuple(sorted(file.stem for file in LOCALES.glob("*.yaml")))
 DEFAULT = "en"
 COOKIE = "atelier_language"
-SERVER_ONLY = ("error.", "text.", "unit.")
+SERVER_ONLY = ("edits.", "error.", "text.", "unit.")
 """Groups that only server-built text uses; they are not sent to the browser."""
-SCOPES = {"": TrainConfig, "generate.": GenerateConfig, "grid.": GridOptions, "tools.": ToolConfig, "caption.": CaptionConfig}
+SCOPES = {"": TrainConfig, "generate.": GenerateConfig, "grid.": GridOptions, "tools.": ToolConfig, "edits.": EditConfig, "caption.": CaptionConfig}
 """Prefix of the keys -> config whose fields they name."""
 
 

@@ -73,13 +73,11 @@ def move(journal: Journal, names: Sequence[str], folder: str) -> Entry | None:
         folder: its name; "" for the dataset's own folder.
 
     Raises:
-        PathError: `path.bad_name`, `path.own_folder`; DatasetError and else as `exclude`.
+        PathError: `path.bad_name`; else as `exclude`.
     """
     if folder.startswith("_"):
-        raise PathError(
-            "path.own_folder", f"{folder!r} begins with an underscore, as the program's own folders do.",
-            todo="Choose another name.", name=folder,
-        )  # fmt: skip
+        what = f"{folder!r} cannot be used as a name: folders that begin with an underscore are the program's own."
+        raise PathError("path.bad_name", what, todo="Choose another name.", name=folder, field="folder")
     if folder and folder not in (entry.name for entry in os.scandir(journal.folder) if entry.is_dir()):
         check_name(folder, "folder")
     elsewhere = [name for name in names if name.rpartition("/")[0] != folder]

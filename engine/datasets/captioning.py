@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from engine.config.caption import CaptionConfig
@@ -18,12 +19,13 @@ from engine.datasets.captions import caption_bytes, parse_caption
 from engine.datasets.decode import read_bytes
 from engine.datasets.journal import Journal
 from engine.datasets.scan import scan
+from engine.datasets.steps import Tree
 from engine.datasets.taggers.looking import Looking
 from engine.datasets.taggers.place import fetch_tagger, find_tagger
 from engine.datasets.taggers.tag_list import pieces
 from engine.datasets.write_modes import written
 from engine.errors import DatasetError, EngineError, Interrupted, PathError
-from engine.workspace import Workspace, safe_join
+from engine.workspace import Workspace
 
 LABEL = "tagged"
 """What the operation is called in the history of the dataset."""
@@ -53,9 +55,9 @@ def check_captioning(config: CaptionConfig, workspace: Workspace) -> None:
     Raises:
         EngineError: the dataset is not there or cannot be written (`dataset.read_only`), or `find_tagger` raises.
     """
-    folder = workspace.dataset_folder(config.dataset)
+    journal = Journal(workspace.dataset_folder(config.dataset))
     if not config.dry_run:
-        Journal(folder).check_writable()
+        journal.check_writable()
     find_tagger(config.tagger, workspace)
 
 
@@ -90,6 +92,7 @@ class Captioning:
     def __init__(self, config: CaptionConfig, workspace: Workspace) -> None:
         check_captioning(config, workspace)
         self.config, self.workspace, self.folder = config, workspace, workspace.dataset_folder(config.dataset)
+        self._tree = Tree(self.folder)
         self.result: dict[str, Any] | None = None
         self._proposals: dict[str, Proposal] = {}
         self._skipped: dict[str, EngineError] = {}
@@ -155,7 +158,7 @@ class Captioning:
 
     def _propose(self, picture: Picture, file: str, looking: Looking) -> Proposal:
         """Raises DatasetError, PathError: the picture or its caption cannot be read, or the caption cannot be written."""
-        path, caption_file = safe_join(self.folder, picture.name), safe_join(self.folder, file)
+        path, caption_file = (Path(self._tree.path(name)) for name in (picture.name, file))
         old = caption_bytes(caption_file) if caption_file.exists() else None
         before = (parse_caption(old).text if old is not None else "") or picture.metadata
         if self.config.write == "missing" and before:

@@ -85,6 +85,8 @@ class HistoryLog:
                 if record["do"] == "apply":
                     self.entries[self.position :] = [record]
                 self.position += -1 if record["do"] == "undo" else 1
+                if not 0 <= self.position <= len(self.entries):
+                    raise ValueError(f"there is nothing to {record['do']}")
             self._read_to += len(line) + len(steps) + 2
             data = rest
 

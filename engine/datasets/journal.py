@@ -174,15 +174,9 @@ class Journal:
         """Nobody else changes the dataset through a journal meanwhile, and what a killed process had begun is finished."""
         self.check_writable()
         with self._guard:
-            lock, deadline = FileLock(self.folder / HISTORY / "lock"), time.monotonic() + PATIENCE
+            lock = FileLock(self.folder / HISTORY / "lock")
             try:
-                while not lock.acquire({"pid": os.getpid()}):
-                    if time.monotonic() > deadline:
-                        raise _busy(self.folder)
-                    time.sleep(0.002)
-            except OSError as error:
-                raise _read_only(self.folder) from error
-            try:
+                self._wait_for(lock)
                 self._log.refresh()
                 if self._log.pending:
                     self._resume(*self._log.pending)
@@ -192,6 +186,13 @@ class Journal:
             finally:
                 self._log.close()
                 lock.release()
+
+    def _wait_for(self, lock: FileLock) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not lock.acquire({"pid": os.getpid()}):
+            if time.monotonic() > deadline:
+                raise _busy(self.folder)
+            time.sleep(0.002)
 
 
 def _entry(record: Mapping[str, Any], steps: Sequence[Step]) -> Entry:

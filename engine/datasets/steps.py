@@ -85,7 +85,7 @@ class Tree:
             self._parents[parent] = str(safe_join(self.folder, parent))
         parts = name.casefold().split("/")
         backslash = os.path.basename(last) != last  # parts names on Windows
-        if HISTORY in parts or ".." in parts or last in ("", ".") or backslash:
+        if HISTORY in parts or ".." in parts or last in ("", ".") or backslash or "\0" in last:
             raise PathError(
                 "path.outside", f"The path {name!r} leaves its folder.", todo="Choose a name inside the folder.", path=name
             )
@@ -145,6 +145,8 @@ class Tree:
         """Do a step whose files are as it expects them."""
         if isinstance(step, Move):
             os.rename(self.path(step.source), self.path(step.target))
+        elif step.after == step.before:
+            return
         elif step.after is None:
             os.unlink(self.path(step.name))
         else:
@@ -160,7 +162,7 @@ class Tree:
         if isinstance(step, Move):
             waiting = self.exists(step.source) and not self.exists(step.target)
         else:
-            waiting = step.before != step.after and self.read(step.name) == step.before
+            waiting = self.read(step.name) == step.before
         if waiting:
             self.perform(step)
 

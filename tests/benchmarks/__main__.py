@@ -3,6 +3,7 @@
 startup | library | training | generation [--model starter|tiny]
 adapters [--layers tiny|sd15] [--dtype fp32|bf16] [--only NAME ...]
 mascot [--only NAME ...] [--steps N] [--json FILE]     the table goes on from FILE
+datasets [--pictures N]     a dataset of so many pictures in the page, measured once
 memory [--only NAME ...]     forecast and measured, scaled down without CUDA; --model tiny: a single small case
 """
 
@@ -21,7 +22,7 @@ os.environ |= {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
-BENCHMARKS = ("startup", "library", "training", "generation", "adapters", "mascot", "memory")
+BENCHMARKS = ("startup", "library", "training", "generation", "adapters", "mascot", "memory", "datasets")
 
 
 def main() -> None:
@@ -38,6 +39,7 @@ def main() -> None:
         "--only", nargs="+", default=[], metavar="NAME", help="adapters, mascot: these algorithms only; memory: these cases"
     )
     parser.add_argument("--steps", type=int, default=0, help="mascot: length of each run; 0 is the preset's")
+    parser.add_argument("--pictures", type=int, default=0, help="datasets: how many; 0 is 10,000, with --model tiny 200")
     parser.add_argument("--rounds", type=int, default=0, help="how often each measurement is made; 0 is 3, of adapters 30")
     parser.add_argument("--json", type=Path, help="also write the numbers there")
     options = parser.parse_args()
@@ -56,6 +58,8 @@ def main() -> None:
 
 
 def variant(options: argparse.Namespace) -> str:
+    if options.name == "datasets":
+        return f"{options.pictures:,} pictures"
     if options.name == "memory":
         return "tiny" if options.model == "tiny" else "real networks"
     return f"{options.layers}, {options.dtype}" if options.name == "adapters" else options.model

@@ -55,13 +55,13 @@ def ratio(name: str, ours: Sequence[float], theirs: Sequence[float], goal: float
     return Row(name, (statistics.median(ours) / statistics.median(theirs),), "x", goal)
 
 
-def peak_mib() -> float:
-    """The most memory this process has held, MiB."""
+def peak_mib(process: int | None = None) -> float:
+    """The most memory a process, else this one, has held, MiB."""
     try:  # getrusage also counts what the process held before it became this program
-        status = Path("/proc/self/status").read_text(encoding="ascii")
+        status = Path(f"/proc/{process or 'self'}/status").read_text(encoding="ascii")
         return int(status.partition("VmHWM:")[2].split()[0]) / 1024
     except OSError:
-        return psutil.Process().memory_info().rss / 2**20
+        return psutil.Process(process).memory_info().rss / 2**20
 
 
 def machine() -> dict[str, object]:
@@ -80,10 +80,10 @@ def machine() -> dict[str, object]:
 
 def show(title: str, rows: Sequence[Row], on: dict[str, object]) -> None:
     print(f"\n{title} on {on['name']}, {on['threads']} threads of {on['cores']} cores, torch {on['torch']}, load {on['load']}\n")
-    print(f"{'':44}{'median':>10} {'':4} {'spread':>18} {'goal':>8}")
+    print(f"{'':44}{'median':>10} {'':4} {'spread':>18} {'goal':>8} {'of it':>7}")
     for row in rows:
-        goal = "" if row.goal is None else f"{row.goal:g}"
-        print(f"{row.name:44}{row.median:10.3f} {row.unit:4} {row.spread:>18} {goal:>8}")
+        goal, share = ("", "") if row.goal is None else (f"{row.goal:g}", f"{row.median / row.goal:.2f}x")
+        print(f"{row.name:44}{row.median:10.3f} {row.unit:4} {row.spread:>18} {goal:>8} {share:>7}".rstrip())
 
 
 def write(path: Path, title: str, rows: Sequence[Row], on: dict[str, object]) -> None:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -52,6 +54,14 @@ def measure(options: argparse.Namespace, folder: Path) -> list[Row]:
 def until_usable(command: list[str], port: int) -> tuple[float, float]:
     """Seconds until `/` and `/config` answer, and the process's memory then in MiB."""
     began = time.perf_counter()
+    with running(command, port) as process:
+        return time.perf_counter() - began, psutil.Process(process.pid).memory_info().rss / 2**20
+
+
+@contextmanager
+def running(command: list[str], port: int) -> Iterator[subprocess.Popen]:
+    """A page that can be used: `/` and `/config` answer. It is ended in the end."""
+    began = time.perf_counter()
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         while not all(answers(f"http://127.0.0.1:{port}{path}") for path in ("/", "/config")):
@@ -60,7 +70,7 @@ def until_usable(command: list[str], port: int) -> tuple[float, float]:
             if time.perf_counter() - began > PATIENCE:
                 raise TimeoutError(f"no answer from {command} within {PATIENCE} s")
             time.sleep(0.02)
-        return time.perf_counter() - began, psutil.Process(process.pid).memory_info().rss / 2**20
+        yield process
     finally:
         process.send_signal(signal.SIGINT)
         try:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["startup", "library", "training", "generation", "adapters", "memory"])
+@pytest.mark.parametrize("name", ["startup", "library", "training", "generation", "adapters", "memory", "datasets"])
 def test_a_benchmark_prints_a_table_and_writes_it(tmp_path: Path, name: str) -> None:
     command = [
         sys.executable,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-TABS = ("lora", "generate", "runs", "library", "settings")
+TABS = ("dataset", "lora", "generate", "runs", "library", "settings")
 
 
 def tab_head(page: Any, name: str) -> Any:

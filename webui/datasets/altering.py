@@ -80,7 +80,7 @@ def look(dataset: str, name: str, context: Here) -> dict[str, Any]:
     opened = open_dataset(dataset, context)
     opened.picture(name)
     return {
-        "entry": told(opened.album.entries[name]), "original": Companions(opened.folder).has_original(name),
+        "entry": told(opened.entry(name)), "original": Companions(opened.folder).has_original(name),
         "extensions": [ending[1:] for ending in TARGETS],
     }  # fmt: skip
 

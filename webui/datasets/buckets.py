@@ -70,6 +70,8 @@ def buckets(asked: Wished, request: Request, context: Here) -> dict[str, Any]:
 def crops(asked: Cut, context: Here) -> dict[str, Any]:
     """By name: bucket, size after resizing, and the part of the upright picture that stays; nothing of a picture that fits none."""
     opened = open_dataset(asked.dataset, context)
+    if unread := [name for name in asked.names if name not in opened.album.entries]:
+        opened.album.refresh(unread)
     known = opened.album.sizes
     sizes = {name: known[name] for name in asked.names if name in known}
     placed = plan_buckets(sizes, asked.options(context.workspace), {}).pictures

@@ -14,12 +14,14 @@ from webui.i18n import t, table
 
 router = APIRouter(default_response_class=Json)
 SCOPE = "edits."
+LAST = ("edit.keep", "edit.seed")
+"""Fields that are seldom touched."""
 
 
 @router.get("/edits")
 def edits(request: Request, context: Here) -> list[dict[str, Any]]:
     language = context.language(request)
-    declared = [field for field in fields(EditConfig) if field.kinds]
+    declared = sorted((field for field in fields(EditConfig) if field.kinds), key=lambda field: field.path in LAST)
     return [
         {
             "kind": kind, "label": t(f"{SCOPE}edit.kind.choice.{kind}", language), "help": t(f"text.dataset.edit_help.{kind}", language),
@@ -37,7 +39,7 @@ def _told(field: Field, kind: str, language: str) -> dict[str, Any]:
     words = table(language)
     return {
         "name": name, "type": field.type.__name__, "label": words[f"{key}.label"], "help": words[f"{key}.help"],
-        "default": "" if required else field.default, "example": field.default if required else "", "required": required,
+        "default": "" if required else field.default, "example": (required and field.default) or "", "required": required,
         "choices": [{"value": word, "label": words[f"{key}.choice.{word}"]} for word in field.choices],
         "minimum": field.minimum, "maximum": field.maximum, "step": field.ui.step, "lines": field.ui.widget == "lines",
     }  # fmt: skip

@@ -42,7 +42,7 @@ def caption(asked: Captioned, context: Here) -> dict[str, Any]:
     opened.picture(asked.name)
     done = save_caption(opened.journal, asked.name, asked.caption, asked.token, asked.encoding)
     opened.album.refresh(concerned(opened, done) if done else [asked.name])
-    return {"entry": told(opened.album.entries[asked.name]), "history": opened.history()}
+    return {"entry": told(opened.entry(asked.name)), "history": opened.history()}
 
 
 @router.post("/edit")

@@ -12,7 +12,9 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict
 
-from engine.datasets.album import Album, open_album
+from engine.datasets.album import Album, Entry, open_album
+from engine.datasets.album_files import EXCLUDED
+from engine.datasets.incoming.names import is_picture
 from engine.datasets.journal import Journal
 from engine.errors import DatasetError
 from engine.workspace import Workspace, safe_join
@@ -57,15 +59,25 @@ class Opened:
         return safe_join(self.folder, name)
 
     def picture(self, name: str) -> Path:
-        """A picture that the album shows, so that nothing else of the folder is handed out.
+        """A picture of the dataset, one of those taken out included; nothing else of the folder is handed out.
 
         Raises:
-            PathError: `path.outside`; DatasetError: `dataset.no_picture`.
+            PathError: `path.outside`; DatasetError: `picture.missing`.
         """
         path = self.file(name)
-        if name not in self.album.entries:
-            raise DatasetError("dataset.no_picture", f"There is no picture {name!r} in the dataset.", todo="Look at it again.", name=name)
+        *places, file = name.removeprefix(f"{EXCLUDED}/").split("/")
+        hidden = file[:1] == "." or any(not place or place[0] in "._" for place in places)
+        if hidden or len(places) > 1 or not is_picture(file) or not path.is_file():
+            what = f"There is no picture {name!r} here any more."
+            raise DatasetError("picture.missing", what, todo="Look at the dataset again.", name=name)
         return path
+
+    def entry(self, name: str) -> Entry:
+        """What the album knows of a picture; it looks again where it does not know it yet. Raises as `picture` does."""
+        self.picture(name)
+        if name not in self.album.entries:
+            self.album.refresh([name])
+        return self.album.entries[name]
 
     def pictures(self, names: Collection[str]) -> list[str]:
         """The same for several names."""

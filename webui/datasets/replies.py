@@ -16,6 +16,8 @@ from webui.i18n import explain
 ROOT = "/atelier/datasets"
 CONFLICTS = ("caption.changed", "dataset.conflict")
 """Codes of a file that is not what the asker has seen."""
+TOO_LARGE = ("incoming.too_much", "incoming.too_many")
+"""Codes of an upload that is more than one may be."""
 
 
 class Json(JSONResponse):
@@ -48,7 +50,8 @@ def _language(request: Request) -> str:
 
 
 async def _engine_reply(request: Request, error: EngineError) -> Json:
-    return refused(409 if error.code in CONFLICTS else 400, told(error, _language(request)))
+    status = 409 if error.code in CONFLICTS else 413 if error.code in TOO_LARGE else 400
+    return refused(status, told(error, _language(request)))
 
 
 async def _field_reply(request: Request, error: RequestValidationError) -> Json:

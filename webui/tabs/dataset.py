@@ -37,5 +37,5 @@ class DatasetTab:
 
 
 def build(context: Context) -> DatasetTab:
-    room = gr.HTML('<div id="dataset-room"></div>', elem_id="dataset-host", js_on_load=ROOM, padding=False)
+    room = gr.HTML('<div id="dataset-room"></div>', elem_id="dataset-host", js_on_load=ROOM, padding=False, apply_default_css=False)
     return DatasetTab(room, CaptionBench(context))

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from engine.errors import EngineError
 from engine.jobs.job import WORKING, Job
 from webui.i18n import explain, t
-from webui.widgets.bars import bar
+from webui.widgets.run_view import bar
 from webui.widgets.html import tag, text
 from webui.widgets.notices import problem
 

@@ -112,7 +112,7 @@ def unpacked(archive: zipfile.ZipFile, member: Member, label: str) -> Iterator[b
     """
     length = 0
     try:
-        with archive.open(member.info) as stream:
+        with archive.open(name=member.info) as stream:
             while piece := stream.read(CHUNK):
                 length += len(piece)
                 yield piece

@@ -18,7 +18,7 @@ from engine.datasets.incoming.placing import Arrival, Clash, Room, settle, taken
 from engine.datasets.incoming.staging import Staging, check_disk
 from engine.datasets.journal import Journal
 from engine.errors import DatasetError, EngineError, PathError
-from engine.workspace import Workspace
+from engine.workspace import Workspace, safe_join
 
 OF_THE_FILE = ("picture.too_large", "incoming.file_too_large")
 """Errors that concern one file; the others end the upload."""
@@ -113,7 +113,7 @@ class Intake:
         placed, notes = settle(self._arrivals, Room.of(self.folder), clash)
         lost = staging.place({name: arrival.file for name, arrival in placed.items()})
         self._staging = None
-        notes += [note(placed.pop(name).sent, taken(name)) for name in lost]
+        notes += [note(placed.pop(name).sent, self._why_not(name)) for name in lost]
         return report_of(placed, self._skipped + notes)
 
     def cancel(self) -> None:
@@ -121,6 +121,14 @@ class Intake:
         if self._staging:
             self._staging.discard()
             self._staging = None
+
+    def _why_not(self, name: str) -> EngineError:
+        """Why a file could not be put in its place."""
+        try:
+            safe_join(self.folder, name)
+        except PathError as error:  # a folder of the dataset is a link that leads out of it
+            return error
+        return taken(name)
 
     def _alive(self) -> Staging:
         if self._staging is None:

@@ -74,7 +74,7 @@ class Room:
             folder = name.split("/")[0]
             self.folders.setdefault(look(folder), folder)
 
-    def istaken(self, name: str) -> bool:
+    def is_taken(self, name: str) -> bool:
         return look(name) in self.files or look(name) in self.folders
 
 
@@ -120,7 +120,7 @@ def _names(group: list[Arrival], room: Room, clash: Clash) -> list[str | Dataset
         there = [_is_there(arrival, name, room) for arrival, name in zip(group, names, strict=True)]
         if all(there) or (number == 1 and not _clashes(names, there, room)):
             return [_there(name) if known else name for name, known in zip(names, there, strict=True)]
-        if number > 1 and not any(room.istaken(name) or _stem_look(name) in room.stems for name in names):
+        if number > 1 and not any(room.is_taken(name) or _stem_look(name) in room.stems for name in names):
             return list(names)
         if number == 1 and (clash == "skip" or DATASET_FILE in wished):
             return [_there(name) if known else taken(name) for name, known in zip(names, there, strict=True)]
@@ -131,7 +131,7 @@ def _clashes(names: list[str], there: list[bool], room: Room) -> bool:
     """Whether a name is taken by something else, or a new picture would share the caption of one that is there."""
     for name, known in zip(names, there, strict=True):
         beside = any(is_picture(other) for other in room.stems.get(_stem_look(name), ()))
-        if not known and (room.istaken(name) or (is_picture(name) and beside)):
+        if not known and (room.is_taken(name) or (is_picture(name) and beside)):
             return True
     return False
 

@@ -81,7 +81,7 @@ class Staging:
         file.unlink()
 
     def place(self, plan: Mapping[str, Path]) -> list[str]:
-        """Rename every file to its name in the dataset, and end. Returns the names that someone else has taken meanwhile."""
+        """Rename every file to its name in the dataset, and end. Returns the names that could not be given."""
         with atomic_write(self.folder / PLAN, "w") as stream:
             json.dump({file.name: name for name, file in plan.items()}, stream)
         _carry_out(self.folder)
@@ -133,7 +133,7 @@ def _carry_out(folder: Path) -> None:
         return
     folders = {folder.parent}
     for number, name in plan.items():
-        with suppress(PathError):  # a folder from elsewhere may bring a plan of its own with it
+        with suppress(PathError):  # a link in the dataset; or a plan that came from elsewhere, with its folder
             file, target = safe_join(folder, number), safe_join(folder.parent, name)
             if file.exists() and not os.path.lexists(target):
                 target.parent.mkdir(exist_ok=True)

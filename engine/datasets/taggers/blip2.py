@@ -38,5 +38,6 @@ class Blip2:
         prompt = self.options.prompt.strip()
         inputs = self.processor(images=picture, text=prompt or None, return_tensors="pt")
         tokens = answer(self.model, inputs, self.options)
-        text = clean(self.processor.decode(tokens, skip_special_tokens=True))
-        return Told(sentence=text.removeprefix(clean(prompt)).strip() if prompt.endswith(":") else text)
+        if prompt.endswith(":") and not self.model.config.text_config.is_encoder_decoder:
+            tokens = tokens[inputs["input_ids"].shape[1] :]
+        return Told(sentence=clean(self.processor.decode(tokens, skip_special_tokens=True)))

@@ -88,8 +88,10 @@ def read_table(folder: Path) -> list[tuple[str, Category]]:
         raise unusable(folder.name, f"it has no {TABLE}") from None
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise unusable(folder.name, f"{TABLE} is no table with name and category ({error})") from None
-    if strange := next((category for _, category in pairs if category not in CATEGORIES), None):
-        raise unusable(folder.name, f"{TABLE} has the category {strange!r}; known are {', '.join(CATEGORIES)}")
+    for name, category in pairs:
+        if category not in CATEGORIES:
+            known = ", ".join(CATEGORIES)
+            raise unusable(folder.name, f"{TABLE} gives {name!r} the category {category!r}; known are {known}")
     return [(name, CATEGORIES[category]) for name, category in pairs]
 
 

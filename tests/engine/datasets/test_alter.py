@@ -113,6 +113,14 @@ def test_a_name_that_is_taken_by_now_gets_a_number_with_all_of_its_kind(dataset:
     assert tree(dataset)["a (3).txt"] == b"caption of a.png" and tree(dataset)["a.txt"] == b"a lone caption"
 
 
+def test_a_caption_is_not_given_to_another_picture_that_was_taken_out(dataset: Path) -> None:
+    journal = Journal(dataset)
+    (dataset / "_excluded").mkdir()
+    signpost().save(dataset / "_excluded" / "a.jpg")
+    exclude(journal, ["a.png"])
+    assert {"_excluded/a (2).png", "_excluded/a (2).txt"} <= set(tree(dataset))
+
+
 def test_a_caption_that_two_pictures_share_stays_with_the_one_that_stays(dataset: Path) -> None:
     signpost().save(dataset / "a.jpg")
     journal, before = Journal(dataset), tree(dataset)

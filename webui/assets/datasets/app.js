@@ -1,10 +1,11 @@
 // The room of a dataset: its parts, what they hang on, and how it talks to the page around it.
 //
-// mount(element, tell): `tell(kind, detail)` reports to the page: "opened" {dataset}, "selection" {names}, "train" {dataset},
+// mount(element, tell): `tell(kind, detail)` reports to the page: "opened" {dataset}, "train" {dataset}, and
 // "caption" {dataset, names} (the visitor wants captions made). window.atelierDataset = {dataset, names()} says what is open; a
 // window event "atelier:dataset" {dataset, open?} has it read anew, or with `open` another one opened.
 
 import { address } from './api.js';
+import * as cuts from './cuts.js';
 import { composing, fill, h } from './dom.js';
 import * as filters from './filters.js';
 import * as grid from './grid.js';
@@ -18,11 +19,12 @@ import { Store } from './store.js';
 import * as upload from './upload.js';
 import * as words from './words.js';
 
+const SHEETS = ['room', 'arriving', 'viewer', 'checks'];
 const LAST = 'atelier_dataset';
 const SECONDS_BETWEEN_LOOKS = 2;
 
 export async function mount(element, tell = () => {}) {
-    document.head.append(h('link', { rel: 'stylesheet', href: address('assets/room.css') }));
+    for (const sheet of SHEETS) document.head.append(h('link', { rel: 'stylesheet', href: address(`assets/${sheet}.css`) }));
     await words.load();
     const store = new Store(), room = h('section', { class: 'room' });
     fill(element, room);
@@ -30,6 +32,7 @@ export async function mount(element, tell = () => {}) {
     build(room, store, tell);
     keepFresh(store);
     upload.mount(room, store);
+    cuts.hook(store);
     await begin(room, store);
     return store;
 }
@@ -44,14 +47,13 @@ function build(room, store, tell) {
     filters.mount(parts.filters, store);
     grid.mount(parts.pictures, store);
     selected.mount(parts.selected, store, tell);
-    panels.mount(parts.side, store);
+    panels.mount(parts.side, store, tell);
     store.on('opened', () => {
         begin.hidden = store.dataset !== null;
         work.hidden = store.dataset === null;
         localStorage.setItem(LAST, store.dataset ?? '');
         tell('opened', { dataset: store.dataset });
     });
-    store.on('selection', () => tell('selection', { names: [...store.selection] }));
     room.addEventListener('keydown', (event) => keys(event, store));
     window.atelierDataset = {
         get dataset() { return store.dataset; },

@@ -19,7 +19,7 @@ export async function mount(element, store) {
     const about = h('p', { class: 'room-facts' }), trouble = h('p', { class: 'room-trouble', role: 'alert' });
     const counted = h('p', { class: 'room-counted', role: 'status' }), list = h('ul', { class: 'room-preview' });
     const go = button(t('dataset.edits.apply'), () => apply(), { kind: 'primary', disabled: true });
-    fill(element, h('label', { class: 'room-field' }, h('span', {}, t('dataset.edits.kind')), choose), form, about, trouble, h('div', { class: 'room-apply' }, counted, go), list);
+    fill(element, h('label', { class: 'room-field' }, h('span', {}, t('dataset.edits.kind')), choose), about, form, trouble, h('div', { class: 'room-apply' }, counted, go), list);
 
     const drawForm = () => {
         const { help, fields } = kinds.find((each) => each.kind === kind);

@@ -6,30 +6,27 @@ import { problem } from './notices.js';
 import { wished } from './training.js';
 
 const KEPT = 'atelier_show_cuts', WAIT = 60;
-const tiles = new Map();
 /** Name of a picture in sight that waits for its cut -> its place in the grid. */
-let hooked = null, timer = null;
+const tiles = new Map();
+let timer = null;
 
 export const cutsOn = () => localStorage.getItem(KEPT) === 'yes';
 
 /** Shows the cuts from now on, or no longer. */
 export function showCuts(store, on) {
     localStorage.setItem(KEPT, on ? 'yes' : 'no');
-    hook(store);
-    store.emit('cuts');
+    again(store);
 }
 
 /** Draws on every tile that the grid draws, while they are wanted. */
 export function hook(store) {
-    if (hooked) return;
-    hooked = store;
     store.on('drawn', ({ cell, entry }) => draw(store, cell, entry));
-    const again = () => {
-        for (const cell of document.querySelectorAll('.room-tile[data-name]')) clear(cell);
-        store.emit('redraw');
-    };
-    store.on('cuts', again);
-    store.on('training', () => cutsOn() && again());
+    store.on('training', () => cutsOn() && again(store));
+}
+
+function again(store) {
+    for (const cell of document.querySelectorAll('.room-tile[data-name]')) clear(cell);
+    store.emit('redraw');
 }
 
 function draw(store, cell, entry) {

@@ -4,7 +4,8 @@ import { h } from './dom.js';
 
 /** Pieces [kind, text] of the way from one text to another; kind is "same", "gone" or "new". Tags where there are any, else words. */
 export function difference(before, after) {
-    const a = pieces(before), b = pieces(after), lengths = common(a, b), result = [];
+    const tags = before.includes(',') || after.includes(',');
+    const a = pieces(before, tags), b = pieces(after, tags), lengths = common(a, b), result = [];
     let i = 0, j = 0;
     const add = (kind, text) => {
         const last = result.at(-1);
@@ -21,7 +22,7 @@ export function difference(before, after) {
 
 export const shown = (before, after) => difference(before, after).map(([kind, text]) => (kind === 'same' ? text : h(kind === 'gone' ? 'del' : 'ins', {}, text)));
 
-const pieces = (text) => (text.includes(',') ? text.match(/[^,]+,?\s*|,\s*/g) : text.match(/\S+\s*|\s+/g)) ?? [];
+const pieces = (text, tags) => text.match(tags ? /,\s*|[^,]+/g : /\s+|\S+/g) ?? [];
 
 /** lengths[i][j]: how many pieces a from i on and b from j on have in common, in order. */
 function common(a, b) {

@@ -14,8 +14,8 @@ import * as upload from './upload.js';
 import * as viewer from './viewer.js';
 import { t } from './words.js';
 
-const GAP = 14, TEXT = 92, OVERSCAN = 2;
-/** px between tiles, of the text below a picture, and rows drawn beyond the edges. */
+/** px between tiles, of the text below a picture and of the bar of the selection; rows drawn beyond the edges. */
+const GAP = 14, TEXT = 92, BAR = 70, OVERSCAN = 2;
 const SIZE = 'atelier_tile', USUAL_SIZE = 190;
 const COARSE = matchMedia('(pointer: coarse)');
 
@@ -56,6 +56,7 @@ class Grid {
         store.on('info', () => this.sayNothing());
         store.on('entry', ({ entry }) => this.redraw(this.pages.replace(entry)));
         store.on('selection', () => this.showSelection());
+        store.on('redraw', () => this.redrawAll());
         store.on('size', ({ size }) => this.resize(size));
         store.on('show', ({ name }) => this.goTo(name));
     }
@@ -193,14 +194,19 @@ class Grid {
         const cell = index < 0 ? null : this.cell(index);
         if (!cell || cell.classList.contains('editing')) return;
         draw(cell, this.pages.at(index), this.store);
+        this.store.emit('drawn', { cell, entry: this.pages.at(index) });
         cell.tabIndex = index === this.cursor ? 0 : -1;
         cell.setAttribute('aria-selected', this.store.selection.has(cell.dataset.name));
+    }
+
+    redrawAll() {
+        for (const row of this.rows.values()) for (const cell of row.children) this.redraw(Number(cell.dataset.index));
     }
 
     showSelection() {
         const { selection } = this.store;
         for (const row of this.rows.values()) for (const cell of row.children) cell.setAttribute('aria-selected', selection.has(cell.dataset.name));
-        this.canvas.classList.toggle('selecting', selection.size > 0);
+        this.scroller.classList.toggle('selecting', selection.size > 0);
     }
 
     // ---- the mouse ----
@@ -253,13 +259,19 @@ class Grid {
     }
 
     move(target, extend) {
-        const last = this.store.found - 1;
-        // Up from the first row and down from the last leave one where one is; down into a shorter last row goes to its end.
-        const below = target > last && Math.floor(this.cursor / this.columns) < Math.floor(last / this.columns);
-        const to = target < 0 || (target > last && !below) ? (Math.abs(target - this.cursor) > this.columns ? Math.min(Math.max(0, target), last) : this.cursor) : Math.min(target, last);
+        const to = this.reachable(target);
         this.focus(to);
         if (extend) this.selectTo(to);
         else this.anchor = to;
+    }
+
+    /** Where a key leads: not beyond the ends. From the last full row down into a shorter one it is that one's end. */
+    reachable(target) {
+        const last = this.store.found - 1, row = (index) => Math.floor(index / this.columns);
+        if (target >= 0 && target <= last) return target;
+        const pages = Math.abs(target - this.cursor) > this.columns;
+        if (target < 0) return pages ? 0 : this.cursor;
+        return pages || row(this.cursor) < row(last) ? last : this.cursor;
     }
 
     /** Brings a picture into sight and the keyboard to it. */
@@ -267,8 +279,9 @@ class Grid {
         this.cell(this.cursor)?.setAttribute('tabindex', -1);
         this.cursor = index;
         const { scroller } = this, top = Math.floor(index / this.columns) * this.rowHeight, bottom = top + this.rowHeight - GAP;
+        const height = scroller.clientHeight - (this.store.selection.size ? BAR : 0);
         if (top < scroller.scrollTop) scroller.scrollTop = top;
-        else if (bottom > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = bottom - scroller.clientHeight;
+        else if (bottom > scroller.scrollTop + height) scroller.scrollTop = bottom - height;
         this.show();
         const cell = this.cell(index);
         if (!cell) return;

@@ -1,4 +1,4 @@
-// The sections beside the pictures, one at a time. Each is a module that exports mount(element, store); it is loaded when its
+// The sections beside the pictures, one at a time. Each is a module that exports mount(element, store, tell); it is loaded when its
 // section is first shown.
 
 import { fill, h, icon } from './dom.js';
@@ -16,7 +16,7 @@ const NARROW = matchMedia('(max-width: 900px)');
 const FIRST = 'tags';
 
 /** `store.emit("panel", {id})` shows a section. */
-export function mount(element, store) {
+export function mount(element, store, tell) {
     const tabs = new Map(), bodies = new Map(), holder = h('div', { class: 'room-panels' });
     let shown = null;
 
@@ -36,7 +36,7 @@ export function mount(element, store) {
         bodies.set(id, body);
         holder.append(body);
         try {
-            (await panel.load()).mount(body, store);
+            (await panel.load()).mount(body, store, tell);
         } catch (error) {
             bodies.delete(id);
             body.remove();

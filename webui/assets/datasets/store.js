@@ -3,7 +3,8 @@
 // Events: "opened" (another dataset, or the same one read anew), "info" (counts, concepts or state of reading), "changed" (files or
 // captions; detail.names, or null where it may be any), "entry" (one picture; detail.entry), "query", "buckets" (the rule of
 // buckets), "found" (how many the query finds), "selection", "history", "panel" (show the section detail.id), "proposed" (a bulk
-// edit), "size" (of the thumbnails; detail.size), "show" (bring the picture detail.name into sight).
+// edit), "size" (of the thumbnails; detail.size), "show" (bring the picture detail.name into sight),
+// "drawn" (the grid has drawn detail.entry into detail.cell), "redraw" (it shall do so again), "training" (what shall be trained with).
 
 import { get, post } from './api.js';
 

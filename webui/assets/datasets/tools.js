@@ -97,7 +97,7 @@ function cropping(panel, stage, entry, placed, { apply, cancel }) {
     fill(panel,
         h('div', { class: 'viewer-presets', role: 'group', 'aria-label': t('dataset.viewer.aspects') }, presets),
         h('div', { class: 'viewer-numbers' }, numbers.map(({ side, input }) => h('label', {}, h('span', {}, t(`dataset.viewer.${side}`)), input))),
-        h('div', { class: 'viewer-buttons' }, button(t('dataset.viewer.apply_crop'), () => apply(frame.box), { kind: 'primary', icon: 'crop' }), button(t('dataset.cancel'), cancel)),
+        h('div', { class: 'viewer-buttons' }, button(t('dataset.viewer.apply_crop'), () => apply(frame.box), { kind: 'primary', icon: 'crop' }), button(t('dataset.viewer.cancel'), cancel)),
         h('p', { class: 'room-hint' }, t('dataset.viewer.kept_hint')));
     return frame;
 }

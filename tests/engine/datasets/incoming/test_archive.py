@@ -120,6 +120,10 @@ REFUSED = {
     "lzma": ("archive.method", zipped(GOOD, method=zipfile.ZIP_LZMA)),
     "duplicate": ("archive.duplicate", zipped(GOOD, ("twic1.png", PNG), ("twic2.png", PNG)).replace(b"twic2", b"twic1")),
     "check sum": ("archive.unreadable", zipped(GOOD, ("bad.png", PNG + b"end"), method=0).replace(b"end", b"End")),
+    "shorter than it says": (
+        "archive.unreadable",
+        zipped(GOOD, ("bad.txt", b"w" * 1000)).replace(struct.pack("<I", 1000), struct.pack("<I", 1001)),
+    ),
     "no zip": ("archive.unreadable", PNG),
     "empty": ("archive.unreadable", b""),
     "name that is no text": ("archive.unreadable", zipped(("é.png", PNG)).replace("é".encode(), b"\xc3\xc3")),
@@ -152,6 +156,7 @@ def test_a_bad_archive_takes_nothing_from_what_came_before_it(tmp_path: Path, da
         intake.receive_archive("bad.zip", [zipped(("c.png", PNG), ("../d.png", PNG))])
     with pytest.raises(EngineError):
         intake.receive_archive("broken.zip", [REFUSED["check sum"][1]])
+    assert len([name for name in tree(dataset) if not name.endswith("lock")]) == 2  # nor is anything of it kept until the end
     assert intake.finish().added == ["a.png", "b.png"]
     assert tree(dataset) == {"a.png", "b.png"}
 

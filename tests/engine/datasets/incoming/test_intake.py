@@ -164,6 +164,17 @@ def test_a_name_that_is_taken_while_files_are_placed_is_not_overwritten(
     assert tree(dataset) == {"a.png": b""}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_folder_that_is_a_link_out_of_the_dataset_takes_nothing(workspace: Workspace, dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (dataset / "out").symlink_to(tmp_path / "outside")
+    intake = Intake(workspace, dataset)
+    intake.receive("out/a.png", [PNG])
+    report = intake.finish()
+    assert [(note.name, note.reason.code) for note in report.skipped] == [("out/a.png", "path.outside")]
+    assert report.added == [] and list((tmp_path / "outside").iterdir()) == []
+
+
 def test_several_threads_may_send_at_once(workspace: Workspace, dataset: Path) -> None:
     intake = Intake(workspace, dataset)
 
