@@ -274,6 +274,6 @@ class Workspace:
         places = [(SHIPPED_DATASETS, typed.removeprefix("practice/"))] if typed.startswith("practice/") else []
         for root, name in [*places, (own, typed)]:
             path = _resolved(root / name)
-            if path and path != root.resolve() and path.is_relative_to(root.resolve()) and path.is_dir():
+            if path and path != root.resolve() and path.is_relative_to(root.resolve()) and os.path.isdir(path):
                 return root / name
         return self.allowed_path(typed)

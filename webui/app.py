@@ -89,8 +89,10 @@ def _connect_room(page: gr.Blocks, tabs: gr.Tabs, dataset_tab: dataset.DatasetTa
     def told(event: gr.EventData, *values: Any) -> list[Any]:
         verb, opened = event._data["verb"], str(event._data.get("dataset") or "")
         if verb == "train":
-            return [gr.Tabs(selected="lora"), gr.skip(), *train.fill(opened, *values)]
+            return [gr.Tabs(selected="lora"), gr.skip(), gr.skip(), *train.fill(opened, *values)]
+        bench = gr.Accordion(open=True) if verb == "caption" else gr.skip()
         trigger = captions.suggest(opened) if verb == "opened" else gr.skip()
-        return [gr.skip(), trigger, *[gr.skip()] * len(train.fill_outputs)]
+        return [gr.skip(), bench, trigger, *[gr.skip()] * len(train.fill_outputs)]
 
-    room.select(told, train.fill_inputs, [tabs, captions.form.components["trigger"], *train.fill_outputs], **quiet)
+    outputs = [tabs, captions.section, captions.form.components["trigger"], *train.fill_outputs]
+    room.select(told, train.fill_inputs, outputs, **quiet)

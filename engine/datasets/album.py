@@ -139,19 +139,20 @@ class Album:
 
     def _take_over(self, found: dict[str, Files], names: Collection[str] | None) -> None:
         """What a look at the folder found becomes what there is."""
-        looked_at = self._files.keys() if names is None else set(names)
-        files = {name: each for name, each in self._files.items() if name not in looked_at} | found
-        order = self._files if files.keys() == self._files.keys() else in_order(files)
+        before = self._files
+        looked_at = before.keys() if names is None else found.keys() | set(names)
+        files = {name: each for name, each in before.items() if name not in looked_at} | found
+        order = before if files.keys() == before.keys() else in_order(files)
         self._files = {name: files[name] for name in order}
         for name in (self._entries.keys() | self._waiting.keys()) - files.keys():
             self._entries.pop(name, None)
             self._waiting.pop(name, None)
         for name in order if names is None else found:
             picture, caption = self._index.picture(name, files[name]), self._index.caption(files[name])
-            if picture and caption:
-                self._entries[name] = entry(name, files[name], picture, caption)
-            else:
+            if not (picture and caption):
                 self._waiting[name] = None
+            elif name not in self._entries or files[name] != before.get(name):
+                self._entries[name] = entry(name, files[name], picture, caption)
         self._shown = None
         self._changed.notify_all()
 

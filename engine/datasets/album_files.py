@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from engine.datasets.captions import CAPTION_EXTENSIONS
 from engine.datasets.decode import FOREIGN_EXTENSIONS, supported_extensions
-from engine.datasets.listing import natural_key
+from engine.datasets.listing import ending, is_file, is_folder, listed, natural_key
 from engine.errors import DatasetError
 
 EXCLUDED, MASKS = "_excluded", "_masks"
@@ -38,7 +38,10 @@ class Files(NamedTuple):
 
 
 def list_files(folder: Path, names: Collection[str] | None = None) -> dict[str, Files]:
-    """Every picture of a dataset by its name; only those of `names` that there are, where given.
+    """Every picture of a dataset by its name.
+
+    Args:
+        names: only these, as far as there are such, and pictures that share a caption file with one of them.
 
     Raises:
         DatasetError: `dataset.not_a_folder`, `dataset.unreadable_folder`.
@@ -46,13 +49,13 @@ def list_files(folder: Path, names: Collection[str] | None = None) -> dict[str, 
     if not os.path.isdir(folder):
         what = f"{str(folder)!r} is not a folder."
         raise DatasetError("dataset.not_a_folder", what, "A dataset is a folder of pictures.", "Check the path.", folder=folder)
-    places, wanted = _places(folder), None
+    places, stems = _places(folder), None
     if names is not None:
-        wanted = set(names)
-        places = [place for place in places if place in {_place(name) for name in wanted}]
+        stems, concerned = {_stem(name) for name in names}, {_place(name) for name in names}
+        places = [place for place in places if place in concerned]
     found: dict[str, Files] = {}
     for place in places:
-        found |= _files(folder, place, wanted)
+        found |= _files(folder, place, stems)
     return found
 
 
@@ -88,40 +91,43 @@ def _places(folder: Path) -> list[str]:
 
 
 def _folders(folder: Path) -> list[str]:
-    return [entry.name for entry in _visible(folder) if entry.name[0] != "_" and entry.is_dir()]
+    return [entry.name for entry in listed(folder) if is_folder(entry) and entry.name[0] not in "._" and _is_text(entry.name)]
 
 
-def _files(folder: Path, place: str, wanted: set[str] | None) -> dict[str, Files]:
+def _files(folder: Path, place: str, stems: set[str] | None) -> dict[str, Files]:
     """The pictures of one place, with the caption file and the mask of each."""
     prefix = f"{place}/" if place else ""
     endings = {*supported_extensions(), *FOREIGN_EXTENSIONS}
-    pictures: list[tuple[str, os.DirEntry[str]]] = []
+    pictures: list[os.DirEntry[str]] = []
     captions: dict[str, list[os.DirEntry[str]]] = {}
     for entry in _visible(folder / place):
-        stem, ending = os.path.splitext(entry.name)
-        if ending.lower() in endings:
-            pictures.append((stem, entry))
-        elif ending.lower() in CAPTION_EXTENSIONS:
-            captions.setdefault(unicodedata.normalize("NFC", stem), []).append(entry)
+        kind = ending(entry.name)
+        if kind in endings:
+            pictures.append(entry)
+        elif kind in CAPTION_EXTENSIONS:
+            captions.setdefault(_stem(entry.name), []).append(entry)
     masks = _masks(folder / MASKS / place)
     found = {}
-    for stem, entry in pictures:
-        name = prefix + entry.name
-        if (wanted is None or name in wanted) and not entry.is_dir():
-            caption = _caption(captions.get(unicodedata.normalize("NFC", stem), []))
+    for entry in pictures:
+        stem = _stem(entry.name)
+        if (stems is None or prefix + stem in stems) and not is_folder(entry):
+            caption = _caption(captions.get(stem, []))
             beside = (prefix + caption.name, _stamp(caption)) if caption else ("", (0, 0))
-            found[name] = Files(_stamp(entry), *beside, stem in masks)
+            found[prefix + entry.name] = Files(_stamp(entry), *beside, entry.name.rpartition(".")[0] in masks)
     return found
+
+
+def _stem(name: str) -> str:
+    """As a picture and its caption share it; NFC, since some systems store names decomposed."""
+    return unicodedata.normalize("NFC", name.rpartition(".")[0])
 
 
 def _caption(files: list[os.DirEntry[str]]) -> os.DirEntry[str] | None:
     """The one that is used where there are several."""
-    files = [entry for entry in files if entry.is_file()]
+    files = [entry for entry in files if is_file(entry)]
     if len(files) < 2:
         return files[0] if files else None
-    return min(
-        files, key=lambda entry: (CAPTION_EXTENSIONS.index(os.path.splitext(entry.name)[1].lower()), natural_key(entry.name))
-    )
+    return min(files, key=lambda entry: (CAPTION_EXTENSIONS.index(ending(entry.name)), natural_key(entry.name)))
 
 
 def _masks(folder: Path) -> set[str]:
@@ -130,22 +136,12 @@ def _masks(folder: Path) -> set[str]:
 
 
 def _visible(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as listed:
-            return [entry for entry in listed if entry.name[0] != "." and _is_text(entry.name)]
-    except OSError as error:
-        raise DatasetError(
-            "dataset.unreadable_folder", f"The folder {str(folder)!r} cannot be read: {error.strerror}.",
-            todo="Check its permissions.", folder=folder,
-        ) from error  # fmt: skip
+    return [entry for entry in listed(folder) if entry.name[0] != "." and _is_text(entry.name)]
 
 
 def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    """Whether a name could be read as text; bytes that could not stand in it as half characters."""
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _stamp(entry: os.DirEntry[str]) -> Stamp:

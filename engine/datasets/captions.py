@@ -118,5 +118,15 @@ def has_word(caption: str, word: str) -> bool:
 
     Japanese and Chinese are written without spaces, so their letters may touch it.
     """
+    return _as_word(word).search(caption) is not None
+
+
+def replace_word(caption: str, word: str, other: str) -> str:
+    """The caption with `other` wherever `word` stands in it; tags that "" leaves empty go with their comma."""
+    tags = [" ".join(_as_word(word).sub(lambda _: other, tag).split()) for tag in caption.split(",")]
+    return ", ".join(tag for tag in tags if tag)
+
+
+def _as_word(word: str) -> re.Pattern[str]:
     western = "[0-9a-z_\u00c0-\u024f]"
-    return re.search(f"(?<!{western}){re.escape(word)}(?!{western})", caption, re.IGNORECASE) is not None
+    return re.compile(f"(?<!{western}){re.escape(word)}(?!{western})", re.IGNORECASE)

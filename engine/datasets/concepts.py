@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.config.dataset_file import DatasetFile
 from engine.datasets.dataset import Concept, Finding
-from engine.datasets.listing import entries, kohya_name, picture_files
+from engine.datasets.listing import entries, is_folder, kohya_name, picture_files
 from engine.errors import DatasetError
 
 MANY_REPEATS, MAX_REPEATS = 1000, 10_000
@@ -32,7 +32,7 @@ def concept_folders(folder: Path, file: DatasetFile | None, repeats: int, findin
     kind = file.kind if file else ""
     own_pictures = picture_files(folder)
     own_name = kohya_name(folder.name) if "_" in folder.name else None
-    inner = entries(folder, lambda entry: not entry.name.startswith("_") and entry.is_dir())
+    inner = entries(folder, lambda entry: not entry.name.startswith("_") and is_folder(entry))
     counts = {entry: len(picture_files(entry)) for entry in inner}
     chosen = _listed(folder, file, inner, findings)
     named = {

@@ -39,6 +39,7 @@ FACES = frozenset((
 TagEdit = Callable[[list[str], Any], list[str]]
 """From the tags of a caption, and the options, to the new tags."""
 _SENTENCE_END = re.compile(r"\w[.!?][\"')]*(?:\s+[A-Z]|$)|。")
+_HIRAGANA = re.compile("[ぁ-ん]")
 
 
 def edited(caption: str, edit: Edit, frequency: Mapping[str, int] | None = None) -> str:
@@ -89,7 +90,7 @@ def parts(caption: str) -> list[str]:
 
 
 def _begins_sentence(part: str) -> bool:
-    return len(part.split()) > 2 or (" " in part and part[0].isupper()) or "。" in part
+    return len(part.split()) > 2 or (" " in part and part[0].isupper()) or bool(_HIRAGANA.search(part))
 
 
 def _retagged(caption: str, change: TagEdit, edit: Edit) -> str:
@@ -146,7 +147,10 @@ def _frequency(captions: Iterable[str]) -> Counter[str]:
 
 
 def _without_repeats(tags: list[str]) -> list[str]:
-    return list({tag.casefold(): tag for tag in reversed(tags)}.values())[::-1]
+    first: dict[str, str] = {}
+    for tag in tags:
+        first.setdefault(tag.casefold(), tag)
+    return list(first.values())
 
 
 def _spaced(caption: str, keep: int) -> str:

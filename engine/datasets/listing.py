@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Callable
@@ -28,35 +29,67 @@ def kohya_name(name: str) -> tuple[int, str] | None:
     return (repeats, "_".join(rest)) if repeats >= 1 else None
 
 
-def entries(folder: Path, wanted: Callable[[Path], bool] = lambda _: True) -> list[Path]:
+def entries(folder: Path, wanted: Callable[[os.DirEntry[str]], bool] = lambda _: True) -> list[Path]:
     """Visible entries, of those that are wanted, in natural order.
 
     Raises:
         DatasetError: `dataset.unreadable_folder`.
     """
+    found = [folder / entry.name for entry in listed(folder) if not entry.name.startswith(".") and wanted(entry)]
+    return sorted(found, key=lambda entry: natural_key(entry.name))
+
+
+def listed(folder: Path) -> list[os.DirEntry[str]]:
+    """Everything in a folder as the system lists it, with what it tells for nothing: for most, whether it is a folder.
+
+    Raises:
+        DatasetError: `dataset.unreadable_folder`.
+    """
     try:
-        found = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and wanted(entry)]
+        with os.scandir(folder) as found:
+            return list(found)
     except OSError as error:
         raise DatasetError(
             "dataset.unreadable_folder", f"The folder {str(folder)!r} cannot be read: {error.strerror}.",
             todo="Check its permissions.", folder=folder,
         ) from error  # fmt: skip
-    return sorted(found, key=lambda entry: natural_key(entry.name))
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder or a link to one. A link to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """The same for a file."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def picture_files(folder: Path) -> list[Path]:
     """Files that are pictures by their ending, those that cannot be read here included."""
     endings = {*supported_extensions(), *FOREIGN_EXTENSIONS}
-    return entries(folder, lambda entry: entry.suffix.lower() in endings and not entry.is_dir())
+    return entries(folder, lambda entry: ending(entry.name) in endings and not is_folder(entry))
 
 
 def caption_files(folder: Path) -> dict[str, list[Path]]:
     """Caption files by the stem they belong to, the one that is used first; NFC, since some systems store names decomposed."""
     files: dict[str, list[Path]] = {}
-    listed = entries(folder, lambda entry: entry.suffix.lower() in CAPTION_EXTENSIONS and entry.is_file())
-    for entry in sorted(listed, key=lambda entry: CAPTION_EXTENSIONS.index(entry.suffix.lower())):
+    found = entries(folder, lambda entry: ending(entry.name) in CAPTION_EXTENSIONS and is_file(entry))
+    for entry in sorted(found, key=lambda entry: CAPTION_EXTENSIONS.index(ending(entry.name))):
         files.setdefault(stem(entry), []).append(entry)
     return files
+
+
+def ending(name: str) -> str:
+    """The last part of a file's name, in lower case and with its dot; "" where there is none."""
+    _, dot, last = name.rpartition(".")
+    return dot + last.lower() if dot else ""
 
 
 def stem(path: Path) -> str:

@@ -9,6 +9,7 @@ Knows keys and texts only. Which picture a key means is told by the ends of both
 from __future__ import annotations
 
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -29,7 +30,7 @@ def metadata_files(folders: Iterable[Path]) -> list[Path]:
     return [file for folder in dict.fromkeys(folders) for file in entries(folder, _is_metadata)]
 
 
-def _is_metadata(file: Path) -> bool:
+def _is_metadata(file: os.DirEntry[str]) -> bool:
     name = file.name.casefold()
     return re.fullmatch(r"metadata\.jsonl|meta.*\.json", name) is not None and name != CACHE
 

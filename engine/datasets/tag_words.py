@@ -55,7 +55,7 @@ _BODY: dict[Reason, re.Pattern[str]] = {
         "牙|八重歯|ほくろ|ひげ|髭|眉毛|くちばし",
     ),
     "body": _ending(
-        "breasts|flat chest|muscular|muscular (?:fe)?male|abs|tall|tall (?:fe)?male|chubby|plump|petite|curvy|body",
+        "breasts|flat chest|muscular|muscular (?:fe)?male|abs|tall|tall (?:fe)?male|chubby|plump|petite|curvy|(?:small|slim|slender|round|thick|chibi) body",
         "体型|体格|筋肉質|小柄|長身|巨乳|貧乳",
     ),
     "creature": _ending(

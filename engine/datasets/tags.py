@@ -50,10 +50,10 @@ def tag_table(captions: Iterable[str], trigger: str = "") -> list[TagCount]:
     for caption in captions:
         tags = split_tags(caption)
         written.update(tags)
-        keys = {tag.lower() for tag in tags}
-        pictures.update(keys)
+        keys = dict.fromkeys(map(str.lower, tags))  # in order, so that equals are listed alike each time
+        pictures.update(keys.keys())
         if trigger and has_word(caption, trigger):
-            together.update(keys)
+            together.update(keys.keys())
     shown: dict[str, str] = {}
     for tag, _ in written.most_common():
         shown.setdefault(tag.lower(), tag)

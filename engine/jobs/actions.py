@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from engine.config.caption import CaptionConfig
+from engine.config.check import CheckConfig
 from engine.config.choices import ModelChoice
 from engine.config.downloads import DownloadConfig
 from engine.config.generate import GenerateConfig
@@ -32,10 +33,6 @@ from engine.library import choose, find_model
 from engine.preflight import preflight
 from engine.tools.plan import Plan, changes_its_file, default_name, plan
 from engine.workspace import Workspace, check_name
-
-if TYPE_CHECKING:
-    from engine.config.caption import CaptionConfig
-    from engine.config.check import CheckConfig
 
 SHOWN_PROMPT = 60
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from engine.config.check import CheckConfig
 from engine.config.load import validate
 from engine.config.thumbnails import ThumbnailConfig
 from engine.errors import Interrupted
@@ -16,8 +17,6 @@ from engine.jobs.job import Job
 
 def check_dataset(desk: Desk, job: Job) -> None:
     """Carry out a claimed check. Its report is kept where `engine.datasets.doctor` finds it."""
-    from engine.config.check import CheckConfig
-
     _look(desk, job, CheckConfig, desk.runners["check"])
 
 

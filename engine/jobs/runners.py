@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
+from engine.config.check import CheckConfig
 from engine.config.choices import ModelChoice
 from engine.config.downloads import DownloadConfig
 from engine.config.generate import GenerateConfig
@@ -22,7 +23,6 @@ from engine.training.events import Event
 from engine.workspace import Workspace
 
 if TYPE_CHECKING:
-    from engine.config.check import CheckConfig
     from engine.families.shelf import ModelShelf
 
 Progress = Callable[[int, int], None]

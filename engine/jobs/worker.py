@@ -18,6 +18,7 @@ import traceback
 from pathlib import Path
 
 from engine.errors import EngineError, JobError
+from engine.jobs.captioning import caption
 from engine.jobs.dataset_work import check_dataset, draw_thumbnails
 from engine.jobs.desk import Desk
 from engine.jobs.downloading import fetch_files
@@ -100,9 +101,7 @@ class Worker:
         elif job.kind == "thumbnails":
             draw_thumbnails(self.desk, job)
         elif job.kind in ("tag", "caption"):
-            from engine.jobs.captioning import caption
-
-            caption(self.desk, job)
+            self._caption(job)
         elif job.config.get("live_run"):  # it was queued while that run trained, and the run has ended since
             self.desk.finish(job, "failed", JobError(
                 "run.not_live", "The run is not training any more.", todo="Use its finished LoRA in the prompt: <lora:name:1>.",
@@ -112,6 +111,12 @@ class Worker:
             make_grid(self.desk, job, self.studio(), self.serve)
         else:
             make_pictures(self.desk, job, self.studio())
+
+    def _caption(self, job: Job) -> None:
+        if self.computes:  # a captioner has the device to itself
+            self.release()
+            self.desk.runners["let_go"]()
+        caption(self.desk, job)
 
     def studio(self) -> Studio:
         """Where pictures are made."""

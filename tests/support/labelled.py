@@ -15,7 +15,29 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from tests.support.pictures import drawing, photo
 
 Draw = Callable[[tuple[int, int], random.Random], Image.Image]
-WORDS = "the a quick robot stands in garden with red balloon and looks at you while evening light falls on quiet water".split()
+WORDS = [
+    "the",
+    "a",
+    "quick",
+    "robot",
+    "stands",
+    "in",
+    "garden",
+    "with",
+    "red",
+    "balloon",
+    "and",
+    "looks",
+    "at",
+    "you",
+    "while",
+    "evening",
+    "light",
+    "falls",
+    "on",
+    "quiet",
+    "water",
+]
 
 
 def camera(size: tuple[int, int], rng: random.Random) -> Image.Image:
@@ -46,7 +68,11 @@ def shapes(size: tuple[int, int], rng: random.Random) -> Image.Image:
     picture = gradient(size, rng).resize((size[0] * 2, size[1] * 2))
     draw = ImageDraw.Draw(picture)
     for _ in range(rng.randrange(2, 6)):
-        x, y, r = rng.randrange(picture.width), rng.randrange(picture.height), rng.randrange(picture.width // 16, picture.width // 4)
+        x, y, r = (
+            rng.randrange(picture.width),
+            rng.randrange(picture.height),
+            rng.randrange(picture.width // 16, picture.width // 4),
+        )
         draw.regular_polygon((x, y, r), rng.randrange(3, 8), rng.randrange(360), fill=_colour(rng))
     return picture.resize(size, Image.Resampling.LANCZOS)
 
@@ -78,12 +104,12 @@ def scene(size: tuple[int, int], rng: random.Random) -> Image.Image:
 def foliage(size: tuple[int, int], rng: random.Random) -> Image.Image:
     """Many fine strokes of changing light, as grass, hair and leaves are."""
     picture = photo(size, rng).resize((size[0] * 2, size[1] * 2))
-    draw = ImageDraw.Draw(picture)
+    draw, scale = ImageDraw.Draw(picture), min(size) / 256
     for _ in range(1500):
-        x, y, length, angle = rng.randrange(picture.width), rng.randrange(picture.height), rng.randrange(10, 60), rng.uniform(0, 6.28)
-        shade = rng.randrange(30, 220)
+        x, y, angle = rng.randrange(picture.width), rng.randrange(picture.height), rng.uniform(0, 6.28)
+        length, shade = rng.uniform(5, 30) * scale, rng.randrange(30, 220)
         end = (x + length * np.cos(angle), y + length * np.sin(angle))
-        draw.line((x, y, *end), fill=(shade // 2, shade, shade // 3), width=rng.randrange(1, 5))
+        draw.line((x, y, *end), fill=(shade // 2, shade, shade // 3), width=max(1, round(rng.uniform(0.5, 2) * scale)))
     return picture.resize(size, Image.Resampling.LANCZOS)
 
 
@@ -153,7 +179,9 @@ def signed(size: tuple[int, int], rng: random.Random) -> Image.Image:
     """A picture with a signature or a small mark in its corner, which is no reason to leave it out."""
     picture = rng.choice([photo, cartoon, foliage])(size, rng)
     font = ImageFont.load_default(max(11, size[1] // 30))
-    ImageDraw.Draw(picture).text((size[0] * 0.7, size[1] * 0.94), "(c) somebody 2024", (250, 250, 250), font, stroke_width=1, stroke_fill=(0, 0, 0))
+    ImageDraw.Draw(picture).text(
+        (size[0] * 0.7, size[1] * 0.94), "(c) somebody 2024", (250, 250, 250), font, stroke_width=1, stroke_fill=(0, 0, 0)
+    )
     return picture
 
 
@@ -216,7 +244,9 @@ def framed(size: tuple[int, int], rng: random.Random) -> Image.Image:
 
 def _framed(size: tuple[int, int], inner: tuple[int, int], rng: random.Random) -> Image.Image:
     picture = Image.new("RGB", size, rng.choice([(0, 0, 0), (255, 255, 255), (12, 12, 12), (240, 240, 240)]))
-    picture.paste(rng.choice([photo, drawing, shapes, foliage])(inner, rng), ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))
+    picture.paste(
+        rng.choice([photo, drawing, shapes, foliage])(inner, rng), ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2)
+    )
     return picture
 
 
@@ -271,11 +301,13 @@ def _signs(picture: Image.Image, box: tuple[float, float, float, float], side: i
         for x in range(left, right - side, int(side * 1.08)):
             if rng.random() < 0.05:
                 continue
-            for _ in range(rng.randrange(2, 7)):
-                points = [(x + rng.uniform(0, 0.9) * side, y + rng.uniform(0, 0.9) * side) for _ in range(2)]
-                if rng.random() < 0.6:  # most strokes are level or upright
-                    points[1] = (points[1][0], points[0][1]) if rng.random() < 0.5 else (points[0][0], points[1][1])
+            pen = (rng.random(), rng.random())
+            for _ in range(rng.randrange(4, 10)):  # a stroke begins where one ended, and is mostly level or upright
+                to = (rng.random(), pen[1]) if rng.random() < 0.5 else (pen[0], rng.random())
+                to = to if rng.random() < 0.8 else (rng.random(), rng.random())
+                points = [(x + 0.9 * side * px, y + 0.9 * side * py) for px, py in (pen, to)]
                 draw.line(points, fill=(20, 20, 20), width=max(1, side // 10))
+                pen = to
 
 
 def _colour(rng: random.Random) -> tuple[int, int, int]:

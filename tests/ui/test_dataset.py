@@ -64,3 +64,72 @@ def drop(page: Any, selector: str, files: list[tuple[str, bytes]]) -> None:
 def keep(page: Any, name: str) -> None:
     if folder := os.environ.get("ATELIER_SCREENS"):
         page.screenshot(path=str(Path(folder) / f"dataset-{name}.png"))
+
+
+def captions(page: Any) -> list[str]:
+    return page.locator(".room-tile .room-text").all_inner_texts()
+
+
+def codes(page: Any) -> set[str]:
+    return set(page.locator(".room-finding").evaluate_all("(found) => found.map((each) => each.dataset.code)"))
+
+
+def mend(page: Any, code: str) -> None:
+    """Press the remedy of a finding, and wait until it is gone."""
+    button = page.locator(f".room-finding[data-code='{code}'] li .room-button").first
+    button.click()
+    until(lambda: code not in codes(page))
+
+
+@pytest.mark.parametrize(("locale", "dark", "name"), [("en-US", False, "mofumo"), ("ja-JP", True, "もふも")])
+def test_from_a_heap_of_pictures_to_a_run(open_page: Callable, server: Server, locale: str, dark: bool, name: str) -> None:
+    language = locale[:2]
+    page = open_page(locale, dark=dark)
+    tab(page, "dataset")
+    page.wait_for_selector(".room-invitation")
+    keep(page, f"{language}-1-start")
+
+    drop(page, ".room", heap())
+    page.fill(".room-dialog input", name)
+    page.locator(".room-dialog footer .room-button").click()
+    until(lambda: page.locator(".room-tile img").count() >= PICTURES)
+    assert len(list((server.data / "datasets" / name).iterdir())) >= PICTURES
+
+    page.get_by_role("tab", name=t("dataset.panel.concepts", language)).click()
+    page.fill(".room-form input[type=text]", "mofumo")
+    page.press(".room-form input[type=text]", "Tab")
+    folder = server.data / "datasets" / name
+    until(lambda: (told := read_dataset_file(folder)) is not None and told.trigger == "mofumo")
+
+    page.locator("#caption-bench button.label-wrap").first.click()
+    page.wait_for_selector("#caption-start")
+    page.fill("#caption-trigger input, #caption-trigger textarea", "mofumo")
+    settled(page)
+    page.click("#caption-try")
+    until(lambda: page.locator("#caption-report figure").count() == 3, SECONDS_TO_TAG)
+    assert not any(file.suffix == ".txt" for file in folder.iterdir())
+    keep(page, f"{language}-2-try")
+    page.click("#caption-start")
+    until(lambda: len(list(folder.glob("*.txt"))) == PICTURES, SECONDS_TO_TAG)
+    until(lambda: all(caption.startswith("mofumo, creature, one-eyed") for caption in captions(page)))
+    keep(page, f"{language}-3-captions")
+
+    page.get_by_role("tab", name=t("dataset.panel.check", language)).click()
+    page.locator(".room-checked .room-button").click()
+    page.wait_for_selector(".room-verdict.fix_first")
+    assert {"picture.wrong_extension", "picture.duplicate"} <= codes(page)
+    keep(page, f"{language}-4-findings")
+    for code in ("picture.wrong_extension", "picture.duplicate"):
+        mend(page, code)
+    page.locator(".room-checked .room-button").click()
+    page.wait_for_selector(".room-verdict.ready")
+    keep(page, f"{language}-5-ready")
+    assert len(scan(folder).pictures) == PICTURES - 1
+
+    page.locator(".room-verdict .room-button").click()
+    until(lambda: page.is_visible("#train-start"))
+    until(lambda: page.locator("#train-dataset-folder input").input_value() == name)
+    assert page.locator("#train-dataset-trigger input, #train-dataset-trigger textarea").input_value() == "mofumo"
+    assert page.locator("#train-output-name input, #train-output-name textarea").input_value().startswith("mofumo")
+    until(lambda: t("text.plan.ready", language) in page.inner_text("#train-plan"))
+    keep(page, f"{language}-6-train")

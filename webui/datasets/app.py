@@ -10,6 +10,7 @@ from webui.datasets import (
     assets,
     browsing,
     buckets,
+    checking,
     concepts,
     edit_kinds,
     editing,
@@ -23,7 +24,22 @@ from webui.datasets import (
 )
 from webui.datasets.replies import ROOT
 
-ROUTERS = (assets, listing, browsing, pictures, editing, edit_kinds, tags, concepts, altering, buckets, masks, sources, uploads)
+ROUTERS = (
+    assets,
+    listing,
+    browsing,
+    pictures,
+    editing,
+    edit_kinds,
+    tags,
+    concepts,
+    altering,
+    buckets,
+    checking,
+    masks,
+    sources,
+    uploads,
+)
 
 
 def build(context: Context) -> FastAPI:

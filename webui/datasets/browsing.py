@@ -98,7 +98,15 @@ def found(opened: Opened, wanted: Wanted) -> list[str]:
             some = set(names(opened, wanted))
             only = some if only is None else only & some
     query = Query(
-        wanted.text, wanted.tags, wanted.without, wanted.concept, wanted.bucket, wanted.uncaptioned, wanted.excluded, only, wanted.sort
+        wanted.text,
+        wanted.tags,
+        wanted.without,
+        wanted.concept,
+        wanted.bucket,
+        wanted.uncaptioned,
+        wanted.excluded,
+        only,
+        wanted.sort,
     )
     if not wanted.bucket:
         return album.find(query)

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
-from engine.config.dataset_file import OWN_PICTURES, ConceptOptions, DatasetFile
+from engine.config.dataset_file import ConceptOptions, DatasetFile
 from engine.config.text import dump
 from engine.config.train import Kind
 from engine.datasets import alter
@@ -24,8 +24,8 @@ router = APIRouter(default_response_class=Json)
 class Described(Asked):
     kind: Kind
     trigger: str
-    concepts: list[dict[str, Any]]
-    """Fields of `ConceptOptions`, of the folders that are trained on; the folder "" is the dataset's own pictures."""
+    concepts: list[ConceptOptions]
+    """The folders that are trained on."""
 
 
 class Moved(Named):
@@ -37,8 +37,8 @@ class Moved(Named):
 @router.post("/concepts")
 def describe(asked: Described, context: Here) -> dict[str, Any]:
     opened = open_dataset(asked.dataset, context)
-    concepts = [ConceptOptions(**{**each, "folder": each.get("folder") or OWN_PICTURES}) for each in asked.concepts]
-    after = dump(filled_in(DatasetFile(kind=asked.kind, trigger=asked.trigger, concepts=concepts)).model_dump(mode="json")).encode()
+    file = DatasetFile(kind=asked.kind, trigger=asked.trigger, concepts=asked.concepts)
+    after = dump(filled_in(file).model_dump(mode="json")).encode()
     path = opened.folder / NAME
     before = path.read_bytes() if path.is_file() else None
     if after != before:

@@ -42,7 +42,9 @@ class Door:
                 if user is None:
                     raise JobError("page.signed_out", "You are not signed in.", todo="Load the page again and sign in.")
                 if user == context.guest:
-                    raise JobError("guest.refused", "Guests may make pictures; training is the owner's.", todo="Sign in as the owner.")
+                    raise JobError(
+                        "guest.refused", "Guests may make pictures; training is the owner's.", todo="Sign in as the owner."
+                    )
             except JobError as error:
                 reply = refused(401 if user is None else 403, told(error, context.language(request)))
                 return await reply(scope, receive, send)

@@ -18,8 +18,6 @@ from webui.datasets.opened import Asked, Here, Opened, open_dataset
 from webui.datasets.replies import Json
 
 router = APIRouter()
-PATIENCE = 0.15
-"""Seconds that an answer waits for what is still being read: enough for a small dataset."""
 COVERS = 4
 """Pictures that stand for a dataset in the list."""
 
@@ -38,7 +36,6 @@ def open_(asked: Asked, context: Here) -> Json:
     opened = open_dataset(asked.dataset, context)
     if opened.album.whole:
         opened.album.refresh()
-    opened.album.read(PATIENCE)
     return Json(_state(opened))
 
 

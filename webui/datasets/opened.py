@@ -14,11 +14,15 @@ from pydantic import BaseModel, ConfigDict
 
 from engine.datasets.album import Album, Entry, open_album
 from engine.datasets.album_files import EXCLUDED
+from engine.datasets.doctor import Kept, Report, last_report
 from engine.datasets.incoming.names import is_picture
 from engine.datasets.journal import Journal
 from engine.errors import DatasetError
 from engine.workspace import Workspace, safe_join
 from webui.context import Context
+
+PATIENCE = 0.15
+"""Seconds that an answer waits for what is still being read."""
 
 
 class Asked(BaseModel):
@@ -44,11 +48,25 @@ class Opened:
 
     @cached_property
     def album(self) -> Album:
-        return open_album(self.folder, self.workspace)
+        """What is still being read is given a moment, which is enough for a small dataset."""
+        album = open_album(self.folder, self.workspace)
+        if not album.whole:
+            album.read(PATIENCE)
+        return album
 
     @cached_property
     def journal(self) -> Journal:
         return Journal(self.folder)
+
+    @cached_property
+    def checked(self) -> Kept | None:
+        """The last check; None where there was none."""
+        return last_report(self.folder, self.workspace)
+
+    @property
+    def report(self) -> Report | None:
+        """What is still true of the last check."""
+        return self.checked.standing if self.checked else None
 
     def file(self, name: str) -> Path:
         """A file of the dataset.
@@ -67,7 +85,7 @@ class Opened:
         path = self.file(name)
         *places, file = name.removeprefix(f"{EXCLUDED}/").split("/")
         hidden = file[:1] == "." or any(not place or place[0] in "._" for place in places)
-        if hidden or len(places) > 1 or not is_picture(file) or not path.is_file():
+        if hidden or len(places) > 1 or not is_picture(file) or not os.path.isfile(path):
             what = f"There is no picture {name!r} here any more."
             raise DatasetError("picture.missing", what, todo="Look at the dataset again.", name=name)
         return path
@@ -80,9 +98,11 @@ class Opened:
         return self.album.entries[name]
 
     def pictures(self, names: Collection[str]) -> list[str]:
-        """The same for several names."""
+        """The same for several names; those that the album knows need no look at the disk."""
+        known = self.album.entries
         for name in names:
-            self.picture(name)
+            if name not in known:
+                self.picture(name)
         return list(names)
 
     def changed(self, names: Collection[str]) -> dict[str, Any]:

@@ -30,7 +30,12 @@ class Json(JSONResponse):
 def told(error: EngineError, language: str) -> dict[str, Any]:
     said = explain(error, language)
     values = {name: value for name, value in error.values.items() if isinstance(value, str | int | float | bool | None)}
-    return {"code": error.code, "message": " ".join(part for part in (said.what, said.expected) if part), "todo": said.todo, "values": values}
+    return {
+        "code": error.code,
+        "message": " ".join(part for part in (said.what, said.expected) if part),
+        "todo": said.todo,
+        "values": values,
+    }
 
 
 def refused(status: int, content: dict[str, Any]) -> Json:
@@ -57,7 +62,8 @@ async def _engine_reply(request: Request, error: EngineError) -> Json:
 async def _field_reply(request: Request, error: RequestValidationError) -> Json:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"][1:])
-    what = EngineError("page.bad_request", f"{field or 'The request'}: {first['msg']}.", field=field, reason=first["msg"])
+    reason = first["msg"].removeprefix("Value error, ")
+    what = EngineError("page.bad_request", f"{field}: {reason}.", field=field, reason=reason)
     return refused(422, told(what, _language(request)))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
 
@@ -11,16 +10,14 @@ from webui.context import Context
 from webui.widgets.caption_bench import CaptionBench
 
 ROOM = """
-const tell = (verb, detail) => trigger('select', { verb, ...detail });
+const tell = (verb, detail) => {
+    trigger('select', { verb, ...detail });
+    if (verb === 'caption') setTimeout(() => document.querySelector('#caption-bench')?.scrollIntoView({ behavior: 'smooth' }), 300);
+};
 import(new URL('atelier/datasets/assets/app.js', document.baseURI))
     .then((room) => room.mount(element.querySelector('#dataset-room'), tell));
 """
 """The room is loaded when the tab is first opened."""
-TO_CAPTIONS = """() => setTimeout(() => {
-    const bench = document.querySelector('#caption-bench'), head = bench?.querySelector('button.label-wrap');
-    if (head && !head.classList.contains('open')) head.click();
-    bench?.scrollIntoView({ behavior: 'smooth' });
-}, 50)"""
 
 
 @dataclass
@@ -28,7 +25,7 @@ class DatasetTab:
     """What the page connects.
 
     Attributes:
-        room: tells by its `select` event `{verb, dataset, ...}`: "train", "caption", "opened", "selection".
+        room: tells by its `select` event `{verb, dataset}`: "opened", "caption" or "train".
         captions: the bench for automatic captions.
     """
 
@@ -37,5 +34,7 @@ class DatasetTab:
 
 
 def build(context: Context) -> DatasetTab:
-    room = gr.HTML('<div id="dataset-room"></div>', elem_id="dataset-host", js_on_load=ROOM, padding=False, apply_default_css=False)
+    room = gr.HTML(
+        '<div id="dataset-room"></div>', elem_id="dataset-host", js_on_load=ROOM, padding=False, apply_default_css=False
+    )
     return DatasetTab(room, CaptionBench(context))

@@ -12,6 +12,8 @@ from typing import Any
 import gradio as gr
 
 from engine.config.caption import CaptionConfig
+from engine.datasets.album import open_album
+from engine.datasets.album_query import Query
 from engine.datasets.dataset_file import read_dataset_file
 from engine.datasets.taggers.place import tagger_names
 from engine.errors import EngineError
@@ -28,12 +30,12 @@ SECONDS = 0.5
 TRIED = 3
 """Pictures that a try looks at."""
 GIVEN = """(...given) => {
-    const room = window.atelierDataset ?? { dataset: '', names: () => [], shown: () => [] };
+    const room = window.atelierDataset;
     given[0] = window.atelier.press();
-    given[1] = JSON.stringify({ dataset: room.dataset ?? '', names: room.names(), shown: room.shown?.() ?? [] });
+    given[1] = JSON.stringify({ dataset: room?.dataset ?? '', names: room?.names() ?? [] });
     return given;
 }"""
-"""A press, with the open dataset, the names of the selected pictures, and of those in sight."""
+"""A press, with the open dataset and the names of the selected pictures."""
 NEWS = """(news) => {
     const [dataset] = JSON.parse(news || '[""]');
     if (dataset && window.atelierNews !== news) {
@@ -55,7 +57,12 @@ class CaptionBench:
     def __init__(self, context: Context) -> None:
         self.context, self.workspace = context, context.workspace
         self.form = Form("caption", CaptionConfig, "caption.", omit=("dataset", "names", "dry_run"))
-        self.press, self.room, self.marked, self.job = gr.Textbox(visible=False), gr.Textbox(visible=False), gr.State([]), gr.State("")
+        self.press, self.room, self.marked, self.job = (
+            gr.Textbox(visible=False),
+            gr.Textbox(visible=False),
+            gr.State([]),
+            gr.State(""),
+        )
         self.news = gr.Textbox(visible=False)
         self.timer = gr.Timer(SECONDS, active=False)
         with gr.Accordion(label("captions.title"), open=False, elem_id="caption-bench", elem_classes=["card"]) as self.section:
@@ -110,14 +117,20 @@ class CaptionBench:
         return gr.skip()
 
     def _try(self, request: gr.Request, press: str, room: str, marked: list[str], *values: Any) -> list[Any]:
-        """Look at the first of the selected pictures, or of those in sight, and write nothing."""
+        """Look at the first of the selected pictures, or of all, and write nothing."""
         told = json.loads(room)
-        return self._ask(request, press, marked, values, told["dataset"], (told["names"] or told["shown"])[:TRIED], dry_run=True)
+        names = told["names"] or self._all(told["dataset"])
+        return self._ask(request, press, marked, values, told["dataset"], names[:TRIED], dry_run=True)
 
     def _start(self, request: gr.Request, press: str, room: str, marked: list[str], *values: Any) -> list[Any]:
         """Write captions for the selected pictures, or for all."""
         told = json.loads(room)
         return self._ask(request, press, marked, values, told["dataset"], told["names"], dry_run=False)
+
+    def _all(self, dataset: str) -> list[str]:
+        with reported([]):
+            return open_album(self.workspace.dataset_folder(dataset), self.workspace).find(Query())
+        return []
 
     def _ask(
         self, request: gr.Request, press: str, marked: list[str], values: Sequence[Any], dataset: str, names: list[str], dry_run: bool

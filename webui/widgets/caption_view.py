@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 from engine.errors import EngineError
 from engine.jobs.job import WORKING, Job
 from webui.i18n import explain, t
-from webui.widgets.run_view import bar
 from webui.widgets.html import tag, text
 from webui.widgets.notices import problem
+from webui.widgets.run_view import bar
 
 MOST = 12
 """Pictures of which the change is shown."""
@@ -31,7 +31,13 @@ def job_html(job: Job, language: str) -> str:
     head = text("p", t(f"text.caption.{key}", language, count=len(changes)), class_="note note-good", role="status")
     rows = "".join(_change(job.config["dataset"], each, language) for each in changes[:MOST])
     more = t("text.caption.more", language, count=len(changes) - MOST) if len(changes) > MOST else ""
-    return error + head + tag("div", rows, class_="caption-changes") + text("p", more, class_="hint") * bool(more) + _skipped(skipped, language)
+    return (
+        error
+        + head
+        + tag("div", rows, class_="caption-changes")
+        + text("p", more, class_="hint") * bool(more)
+        + _skipped(skipped, language)
+    )
 
 
 def _progress(job: Job, language: str) -> str:

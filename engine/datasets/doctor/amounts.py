@@ -51,6 +51,8 @@ def needless_regularisation(case: Case) -> list[Finding]:
     count = len(case.readable) - len(case.learnt)
     if not count or not case.learnt or (case.kind != "style" and any(case.word(picture) for picture in case.learnt.values())):
         return []
-    reason = "a style has no class of its own" if case.kind == "style" else "without a trigger word they pull against what is learnt"
+    reason = (
+        "a style has no class of its own" if case.kind == "style" else "without a trigger word they pull against what is learnt"
+    )
     text = f"The {count} regularisation pictures are not needed: {reason}. They double the time of training."
     return [finding("dataset.needless_regularisation", "", text, count=count)]

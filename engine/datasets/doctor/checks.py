@@ -8,8 +8,11 @@ from engine.datasets.doctor import amounts, colours, contents, duplicates, files
 from engine.datasets.doctor.case import Case
 from engine.datasets.doctor.finding import Finding
 
-CHECKS: tuple[Callable[[Case], list[Finding]], ...] = (
-    files.scanned, files.damaged, files.wrong_extension,
+Check = Callable[[Case], list[Finding]]
+FILE_CHECKS: tuple[Check, ...] = (files.scanned, files.damaged, files.wrong_extension)
+"""Those that also say something where no picture is left to train on."""
+CHECKS: tuple[Check, ...] = (
+    *FILE_CHECKS,
     sizes.refused, sizes.too_small, sizes.extreme_aspect, sizes.small_buckets, sizes.resolution,
     contents.blurred, contents.text_heavy, contents.bordered,
     duplicates.exact, duplicates.near,

@@ -20,7 +20,14 @@ def scanned(case: Case) -> list[Finding]:
     for each in case.dataset.findings:
         name = case.name(pictures.get(each.path, each.path))
         if each.code == "picture.unreadable" and is_empty(each.path):
-            found.append(finding("picture.empty", name, f"{each.path.name!r} is empty: nothing was ever copied into it, or the disk was full. It is left out.", name=each.path.name))
+            found.append(
+                finding(
+                    "picture.empty",
+                    name,
+                    f"{each.path.name!r} is empty: nothing was ever copied into it, or the disk was full. It is left out.",
+                    name=each.path.name,
+                )
+            )
         else:
             kind = FINDINGS[each.code]
             found.append(Finding(each.code, kind.severity, name, each.text, each.values, remedy=kind.remedy))
@@ -52,5 +59,7 @@ def wrong_extension(case: Case) -> list[Finding]:
                 f"{picture.path.name!r} is a {look.format} file. Training here reads it all the same; "
                 f"other programs may refuse it. Its name should end in {right}."
             )
-            found.append(finding("picture.wrong_extension", name, text, name=picture.path.name, format=look.format, extension=right))
+            found.append(
+                finding("picture.wrong_extension", name, text, name=picture.path.name, format=look.format, extension=right)
+            )
     return found

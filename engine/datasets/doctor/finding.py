@@ -44,6 +44,7 @@ FINDINGS: dict[str, Kind] = {
     "dataset.low_resolution": Kind("warning"),
     "dataset.high_resolution": Kind("advice"),
     "dataset.needless_regularisation": Kind("advice"),
+    "regularisation.left_over": Kind("advice"),
     "folder.ignored": Kind("warning"),
     "folder.missing": Kind("warning"),
     "folder.empty": Kind("advice"),
@@ -60,6 +61,7 @@ FINDINGS: dict[str, Kind] = {
     "picture.damaged": Kind("error", "exclude"),
     "picture.too_large": Kind("error", "exclude"),
     "picture.ignored": Kind("warning"),
+    "picture.unlisted": Kind("warning"),
     "picture.same_stem": Kind("warning"),
     "picture.wrong_extension": Kind("advice", "rename_extension"),
     "picture.turned": Kind("advice"),
@@ -82,8 +84,8 @@ FINDINGS: dict[str, Kind] = {
     "caption.undecodable": Kind("error", "caption"),
     "caption.two_files": Kind("advice"),
     "caption.further_lines": Kind("advice"),
-    "caption.long": Kind("advice"),
-    "caption.too_long": Kind("warning"),
+    "caption.long": Kind("warning"),
+    "caption.metadata": Kind("error"),
     "caption.no_trigger": Kind("advice", "add_trigger"),
     "caption.wrong_trigger": Kind("warning", "replace_trigger"),
     "caption.unwanted_trigger": Kind("warning", "remove_trigger"),
@@ -127,7 +129,7 @@ class Finding:
         return cls(**{**data, "also": tuple(data.get("also", ()))})
 
 
-def finding(code: str, file: str, message: str, also: tuple[str, ...] = (), **values: object) -> Finding:
+def finding(code: str, file: str, message: str, also: tuple[str, ...] = (), /, **values: object) -> Finding:
     """A finding of the table."""
     kind = FINDINGS[code]
     return Finding(code, kind.severity, file, message, {name: str(value) for name, value in values.items()}, also, kind.remedy)

@@ -1,8 +1,8 @@
 """Pictures that look alike, by their perceptual hash: the signs of the low frequencies of a small grey copy.
 
-256 bits (imagehash's `phash` of 16). Between one drawn picture and itself saved as JPEG of quality 40, resized, 12 % brighter,
-in grey or with a signature, at most {same} bits differ, and up to 34 when 1 % is cut off each side; between different pictures of one world
-34 or more (the practice mascot before plain grounds), usually over 100.
+256 bits (imagehash's `phash` of size 16). Between a picture and itself saved as JPEG of quality 40, shrunk by half, 12 % brighter,
+or in grey at most 12 bits differ, with a signature on it or 1 % cut off at each side 4 to 34; between different pictures
+of one world 34 or more (the practice mascot on plain grounds), usually over 100. 64 bits do not tell these two apart.
 """
 
 from __future__ import annotations

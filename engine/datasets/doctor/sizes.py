@@ -10,7 +10,14 @@ LEAST_ENLARGEMENT = 1.25
 """A picture that must be enlarged by more looks soft in training."""
 EXTREME_ASPECT = 3.0
 """The longer side over the shorter; at the usual settings buckets end at 4, and a square of 512 px then shows 256 of them."""
-FAMILY_RESOLUTION = {"sd1": (512, 768), "sd2": (512, 768), "sdxl": (768, 1024), "sd3": (768, 1024), "flux": (512, 1024), "z_image": (512, 1024)}
+FAMILY_RESOLUTION = {
+    "sd1": (512, 768),
+    "sd2": (512, 768),
+    "sdxl": (768, 1024),
+    "sd3": (768, 1024),
+    "flux": (512, 1024),
+    "z_image": (512, 1024),
+}
 """Family -> sides of the square it is trained well on, px: what published settings for it use, from its guides' smallest on."""
 
 
@@ -62,9 +69,15 @@ def small_buckets(case: Case) -> list[Finding]:
     for bucket in case.buckets.buckets if case.buckets else ():
         if bucket.small:
             size = f"{bucket.size[0]}x{bucket.size[1]}"
-            inside = tuple(name for name, placed in (case.buckets.pictures if case.buckets else {}).items() if placed.bucket == bucket.size)
+            inside = tuple(
+                name for name, placed in (case.buckets.pictures if case.buckets else {}).items() if placed.bucket == bucket.size
+            )
             text = f"The bucket of {size} px holds {bucket.pictures} pictures, fewer than a batch of {case.batch_size}: its steps learn from fewer pictures, or from one twice."
-            found.append(finding("bucket.small", inside[0], text, inside[1:], bucket=size, pictures=bucket.pictures, batch_size=case.batch_size))
+            found.append(
+                finding(
+                    "bucket.small", inside[0], text, inside[1:], bucket=size, pictures=bucket.pictures, batch_size=case.batch_size
+                )
+            )
     return found
 
 

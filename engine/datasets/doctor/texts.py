@@ -48,8 +48,9 @@ def _missing(name: str, own: str) -> Finding:
 
 
 def no_trigger(case: Case) -> list[Finding]:
-    """A dataset whose pictures nothing will call."""
-    if case.kind == "style" or any(case.word(picture) for picture in case.learnt.values()) or not case.learnt:
+    """A dataset whose pictures nothing will call. Kohya's folder names call them too: `20_robot`."""
+    named = any(concept.class_tokens for concept in case.dataset.learnt)
+    if case.kind == "style" or named or any(case.word(picture) for picture in case.learnt.values()):
         return []
     text = "There is no trigger word. A word that calls what is learnt, in every caption, makes it obey. Enter one, for example the name of the character in lower case."
     return [finding("dataset.no_trigger", "", text)]

@@ -72,7 +72,7 @@ def config(**settings: Any) -> CaptionConfig:
 
 
 def captions(folder: Path) -> dict[str, str]:
-    return {file.with_suffix(".png").name: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.txt"))}
+    return {file.with_suffix(".png").name: file.read_text(encoding="utf-8", errors="replace") for file in sorted(folder.glob("*.txt"))}
 
 
 def loads(told: Told) -> int:

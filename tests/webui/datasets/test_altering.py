@@ -90,7 +90,11 @@ def test_a_mask_is_read_back_as_it_was_painted(client: TestClient, robots: Path)
     assert client.get("mask", params=asked).status_code == 204
 
 
-@pytest.mark.parametrize("data", [mask(95, 64), b"\x89PNG\r\n\x1a\n", b"<svg/>", mask(20_000, 20_000)[:60]])
+@pytest.mark.parametrize(
+    "data",
+    [mask(95, 64), b"\x89PNG\r\n\x1a\n", b"<svg/>", mask(20_000, 20_000)[:60]],
+    ids=("another size", "a head alone", "no PNG", "huge"),
+)
 def test_a_mask_that_is_none_is_refused_before_it_is_decoded(client: TestClient, robots: Path, data: bytes) -> None:
     asked = {**ROBOTS, "name": "a.png"}
     reply = client.put("mask", params=asked, content=data, headers={"content-type": "image/png"})

@@ -181,4 +181,6 @@ def test_only_the_owner_may_upload(context: Context, workspace: Workspace, robot
 
     with TestClient(signed, cookies={"access-token-x": cookie} if cookie else None) as client:  # type: ignore[arg-type]
         assert client.post("/atelier/datasets/uploads", json={"dataset": "robots"}).status_code == status
-        assert client.put("/atelier/datasets/uploads/0?name=a.png", content=b"x").status_code == (400 if status == 200 else status)
+        assert client.put("/atelier/datasets/uploads/0?name=a.png", content=b"x").status_code == (
+            400 if status == 200 else status
+        )

@@ -53,7 +53,7 @@ function folder(concept, info, locked) {
         element: details,
         trained: () => trained.checked,
         value: () => ({
-            folder: concept.folder, repeats: Number(repeats.value), kind: kind.value, trigger: trigger.value.trim(), class_tokens: tokens.value.trim(), regularisation: regularisation.checked,
+            folder: concept.folder || '.', repeats: Number(repeats.value), kind: kind.value, trigger: trigger.value.trim(), class_tokens: tokens.value.trim(), regularisation: regularisation.checked,
         }),
     };
 }

@@ -12,15 +12,16 @@ export function cropFrame(stage, size, changed) {
     let box = centred(size, null), aspect = null;
     const handles = HANDLES.map((name) => h('span', { class: `crop-handle crop-${name}`, 'data-handle': name }));
     const frame = h('div', { class: 'crop-frame', tabindex: '0', role: 'group', 'aria-label': t('dataset.viewer.crop_frame') }, ...handles);
-    stage.append(frame);
+    const hole = h('i'), shade = h('div', { class: 'crop-shade' }, hole);  // what is cut away is dark, and nothing beside the picture
+    stage.append(shade, frame);
 
     function set(next) {
         box = whole(next, size);
         const [left, top, right, bottom] = box;
         const percent = (value, all) => `${(100 * value) / all}%`;
-        Object.assign(frame.style, {
-            left: percent(left, size[0]), top: percent(top, size[1]), width: percent(right - left, size[0]), height: percent(bottom - top, size[1]),
-        });
+        for (const { style } of [frame, hole]) {
+            Object.assign(style, { left: percent(left, size[0]), top: percent(top, size[1]), width: percent(right - left, size[0]), height: percent(bottom - top, size[1]) });
+        }
         changed(box);
     }
 
@@ -60,6 +61,9 @@ export function cropFrame(stage, size, changed) {
             aspect = next;
             if (next) set(centred(size, next));
         },
-        remove: () => frame.remove(),
+        remove() {
+            frame.remove();
+            shade.remove();
+        },
     };
 }

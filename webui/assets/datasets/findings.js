@@ -1,6 +1,6 @@
 // What the doctor says of the dataset: whether one can train, what to put right first, and the click that does it.
 
-import { address, get, post } from './api.js';
+import { address, get, post, remove } from './api.js';
 import { button, fill, h, icon } from './dom.js';
 import { done } from './history.js';
 import { problem } from './notices.js';
@@ -11,12 +11,12 @@ import * as viewer from './viewer.js';
 const BETWEEN_LOOKS = 700, ROWS = 3, FACES = 4;
 const SEVERITIES = ['error', 'warning', 'advice'];
 const SIGNS = { ready: 'check', fix_first: 'warn', must_not: 'close' };
-const WORKING = ['queued', 'running'];
+const WORKING = ['queued', 'running', 'pausing'];
 
 export function mount(element, store, tell) {
     const action = h('div', { class: 'room-checked' }), verdict = h('div', { role: 'status' }), list = h('div', { class: 'room-findings' });
     fill(element, h('p', { class: 'room-hint' }, t('dataset.check.what')), action, verdict, list);
-    let timer = null, shown = '';
+    let timer = null, shown = '', report = null;
 
     const look = async () => {
         clearTimeout(timer);
@@ -25,10 +25,11 @@ export function mount(element, store, tell) {
         try {
             const told = await get('check', { dataset });
             if (dataset !== store.dataset) return;
-            drawAction(action, told, begin);
+            drawAction(action, told, begin, stop);
             if (WORKING.includes(told.state)) timer = setTimeout(look, BETWEEN_LOOKS);
-            const next = JSON.stringify([dataset, told.report]);
-            if (next !== shown) draw(told.report);
+            report = told.report;
+            const next = JSON.stringify([dataset, report]);
+            if (next !== shown) draw();
             shown = next;
         } catch (error) {
             problem(error);
@@ -42,16 +43,21 @@ export function mount(element, store, tell) {
         }
         look();
     };
-    const draw = (report) => {
+    const stop = async () => {
+        await remove('check', { dataset: store.dataset }).catch(problem);
+        look();
+    };
+    const draw = () => {
         fill(verdict, report && banner(report, store, tell));
         fill(list, report && (report.findings.length ? SEVERITIES.map((severity) => section(severity, report.findings, repair, store)) : h('p', { class: 'room-good' }, t('dataset.check.all_well'))));
         if (report) store.emit('checked');
     };
     /** Applies the remedy of findings of one code. They are gone from the list at once; the notice takes it back. */
     const repair = async (findings, row) => {
+        if (findings[0].elsewhere) return tell('caption', { dataset: store.dataset, names: findings.flatMap(({ names }) => names) });
         row.setAttribute('aria-busy', 'true');
         try {
-            const told = await post('remedy', { dataset: store.dataset, findings: findings.map(({ key }) => key) });
+            const told = await post('remedy', { dataset: store.dataset, at: report.at, findings: findings.map(({ place }) => place) });
             row.remove();
             done(store, t('dataset.check.fixed', { remedy: remedyName(findings[0]) }));
             await store.changed(told.names, told.history);
@@ -66,10 +72,10 @@ export function mount(element, store, tell) {
     look();
 }
 
-function drawAction(element, { state, done: looked, total, error, report }, begin) {
+function drawAction(element, { state, done: looked, total, error, report }, begin, stop) {
     if (WORKING.includes(state)) {
         const text = total ? t('dataset.check.progress', { done: looked, total }) : t(state === 'queued' ? 'dataset.check.waiting' : 'dataset.check.running');
-        fill(element, h('div', { class: 'room-checking', role: 'status' }, h('span', {}, text), h('progress', { max: total || 1, ...(total ? { value: looked } : {}), 'aria-label': t('dataset.check.running') })));
+        fill(element, h('div', { class: 'room-checking', role: 'status' }, h('span', {}, text), h('progress', { max: total || 1, ...(total ? { value: looked } : {}), 'aria-label': t('dataset.check.running') })), button(t('dataset.check.cancel'), stop, { kind: 'small' }));
         return;
     }
     const note = error ? [error.message, error.todo].filter(Boolean).join(' ') : report?.outdated ? t('dataset.check.outdated') : report ? '' : t('dataset.check.none');
