@@ -32,9 +32,13 @@ from engine.datasets.companions import ORIGINALS
 from engine.datasets.dataset_file import NAME, read_dataset_file
 from engine.datasets.decode import MAX_BYTES as PICTURE_BYTES
 from engine.datasets.decode import MAX_PIXELS
-from engine.datasets.doctor import amounts, files, sizes
+from engine.datasets.doctor import amounts, blur, files, sizes
+from engine.datasets.doctor.bars import LEAST
+from engine.datasets.doctor.blur import MAX_BLUR
 from engine.datasets.doctor.finding import FINDINGS
+from engine.datasets.doctor.likeness import BITS, MAX_DISTANCE
 from engine.datasets.doctor.report import Verdict
+from engine.datasets.doctor.writing import MAX_TEXT
 from engine.datasets.edits import edited
 from engine.datasets.expression import SECONDS
 from engine.datasets.incoming import archive, names, placing, staging
@@ -282,3 +286,123 @@ def test_how_many_pictures(language: str) -> None:
 def test_the_usual_resolutions(language: str) -> None:
     wanted = [[MODELS[family].title, f"{low}–{high} px"] for family, (low, high) in sizes.FAMILY_RESOLUTION.items()]
     assert tables(language)["resolutions"] == wanted
+
+
+def test_the_thresholds_of_what_is_measured(language: str) -> None:
+    rows = tables(language)["measures"]
+    wanted = [
+        ["picture.blurred", f"{MAX_BLUR:g}", f"{blur.SIDE}"], ["picture.text", f"{100 * MAX_TEXT:g}"], ["picture.bordered", f"{100 * LEAST:g}"],
+        ["picture.near_duplicate", f"{MAX_DISTANCE}", f"{BITS}"],
+    ]  # fmt: skip
+    assert [[codes(row[0])[0], *re.findall(r"\d+\.?\d*", row[1])] for row in rows] == wanted
+    pixels = {"picture.too_small": sizes.LEAST_ENLARGEMENT, "picture.extreme_aspect": sizes.EXTREME_ASPECT}
+    said = {row[0].strip("`"): row[3] for row in tables(language)["findings"]}
+    assert f"{pixels['picture.too_small']:g}" in said["picture.too_small"]
+    assert f"{pixels['picture.extreme_aspect']:g}" in said["picture.extreme_aspect"].replace("three", "3")
+
+
+# ---- files that come in ----
+
+
+def numbers(cell: str) -> list[int]:
+    return [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", re.sub("`.*?`", "", cell))]
+
+
+def refusals(*modules: ModuleType) -> set[str]:
+    """Codes of the errors in the source."""
+    return {code for module in modules for code in re.findall(r'"((?:incoming|archive)\.\w+)"', inspect.getsource(module))}
+
+
+def test_what_stays_outside(language: str) -> None:
+    one, whole = (tables(language)[name] for name in ("left_outside", "refused"))
+    assert {*written(one), *written(whole)} == refusals(names, archive, placing, staging)
+    cells = {row[0].strip("`"): numbers(row[1]) for row in one + whole}
+    assert {code: found for code, found in cells.items() if found} == {
+        "incoming.bad_name": [names.NAME_BYTES],
+        "incoming.file_too_large": [PICTURE_BYTES >> 20, names.MAX_CAPTION_BYTES >> 20, names.MAX_METADATA_BYTES >> 20],
+        "incoming.too_many": [staging.MAX_FILES],
+        "incoming.too_much": [staging.MAX_BYTES >> 30],
+        "incoming.disk_full": [staging.RESERVE >> 20],
+        "archive.too_many": [archive.MAX_ENTRIES, archive.MAX_DIRECTORY >> 20],
+        "archive.ratio": [archive.MAX_RATIO, archive.SMALL >> 20],
+    }
+    assert f"{MAX_PIXELS:,}" in text(language)
+    assert re.findall(r"\b(png|jpg|webp|bmp|gif|tiff|avif)\b", text(language))[:7] == ["png", "jpg", "webp", "bmp", "gif", "tiff", "avif"]
+    assert {*files.PLAIN_EXTENSIONS.values()} == {".png", ".jpg", ".webp", ".bmp", ".gif", ".tif", ".avif"}
+
+
+# ---- keys ----
+
+
+def script(name: str, start: str = "", end: str = "") -> str:
+    """A script of the page from one word to another."""
+    source = (SCRIPTS / f"{name}.js").read_text(encoding="utf-8").partition(start)[2]
+    return source.partition(end)[0] if end else source
+
+
+def test_the_keys(language: str) -> None:
+    held = re.findall(r"(?:[{,]|^)\s*(' '|\w+): ", script("grid", "const target = ", "if (target"), re.MULTILINE)
+    with_control = {key.upper() for key in re.findall(r"=== '(\w)'", script("grid", "const target = ", "else return"))}
+    editing = re.findall(r"event\.key === '(\w+)'", script("caption", "'keydown'", "});"))
+    control = {key.upper() for key in re.findall(r"toLowerCase\(\) === '(\w)'", script("caption", "'keydown'", "});"))}
+    anywhere = {key.upper() for key in re.findall(r"key === '(\w)'", script("app", "function keys"))}
+    viewing = re.findall(r"event\.key !== '(\w+)'", script("viewer", "    key(event)", "this.step"))
+    cropping = re.findall(r"(\w+): \[", script("crop_frame", "const KEYS", ";"))
+    wanted = [
+        {*held, *(f"Ctrl+{key}" for key in with_control)},
+        {*editing, *(f"Ctrl+{key}" for key in control)},
+        {*(f"Ctrl+{key}" for key in anywhere), "Ctrl+Shift+Z"},
+        {*viewing},
+        {*cropping},
+    ]
+    groups = groupby(tables(language)["keys"], lambda row: row[0])
+    found = [{key for row in rows for key in codes(row[1])} for _, rows in groups]
+    assert found == [{KEYS.get(key, key) for key in keys} for keys in wanted]
+
+
+# ---- commands, Kohya, speed ----
+
+
+def test_the_commands_can_be_given(language: str) -> None:
+    lines = re.findall(r"^    python -m engine dataset (.+)$", text(language), re.MULTILINE)
+    assert {line.split()[0] for line in lines} == {*command.ACTIONS}
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    command.add_arguments(parser)
+    for line in lines:
+        options = parser.parse_args(shlex.split(line))
+        if options.action == "caption":
+            dataset_caption.config_of(options)
+    readme = READMES[language].read_text(encoding="utf-8")
+    assert {*re.findall(r"^    python -m engine dataset (\w+)", readme, re.MULTILINE)} == {*command.ACTIONS}
+
+
+def test_what_of_kohyas_options_is_what_here(language: str, tmp_path: Path) -> None:
+    rows = tables(language)["kohya"]
+    assert written(rows) == [*RUN_KEYS, *CONCEPT_KEYS]
+    assert {row[0].strip("`"): codes(row[1])[0] for row in rows[: len(RUN_KEYS)]} == RUN_KEYS
+    drawn(tmp_path, "a/1.png")
+    subset = (
+        'image_dir = "a"\nnum_repeats = 7\nclass_tokens = "robot"\nis_reg = false\ncaption_prefix = "mofumo,"\n'
+        'custom_attributes = { lora_atelier = { kind = "pose" } }\n'
+    )
+    found = from_kohya_toml(f"[[datasets]]\n[[datasets.subsets]]\n{subset}", tmp_path)
+    (concept,) = found.file.concepts
+    assert not found.of("ignored") and [concept.folder, concept.repeats, concept.class_tokens, concept.regularisation] == ["a", 7, "robot", False]
+    assert (concept.trigger, concept.kind) == ("mofumo", "pose")
+    fields = [codes(row[1])[1:] for row in rows[len(RUN_KEYS) :]]
+    assert fields == [["folder"], ["repeats"], ["class_tokens"], ["regularisation"], ["trigger"], ["kind", "trigger"]]
+    exported = tomllib.loads(to_kohya_toml(tmp_path))
+    (dataset,) = exported["datasets"]
+    known = {*written(rows), "subsets", "caption_extension"}
+    assert {*exported["general"], *dataset, *dataset["subsets"][0]} <= known
+    left_out = max((codes(paragraph) for paragraph in text(language).split("\n\n") if "`caption_extension`" in paragraph), key=len)
+    assert {*LEFT_OUT} <= {*left_out}
+
+
+def test_the_rows_of_the_benchmark(language: str) -> None:
+    source = inspect.getsource(benchmark.measure)
+    goals = [float(goal) if goal else None for goal in re.findall(r"Row\(.*?(?:goal=([\d.]+))?\),?$", source, re.MULTILINE)]
+    readme = READMES[language].read_text(encoding="utf-8")
+    rows = tables(language)["speed"]
+    assert [float(re.findall(r"[\d.]+", row[2])[0]) if row[2] else None for row in rows] == goals
+    assert all(f"| {' | '.join(row)} |".replace("|  |", "| |") in readme for row in rows)

@@ -36,22 +36,27 @@ _albums: WeakValueDictionary[tuple[str, str], Album] = WeakValueDictionary()
 _held: deque[Album] = deque(maxlen=HELD)
 
 
-def open_album(folder: Path, workspace: Workspace) -> Album:
-    """The album of a dataset's folder, the same object for all who ask in this process. Only a new one looks at the folder.
+def open_album(folder: Path, workspace: Workspace, again: bool = False) -> Album:
+    """The album of a dataset's folder, the same object for all who ask in this process.
+
+    Args:
+        again: look at the folder also when the album is there already. A new one always does.
 
     Raises:
         DatasetError: `dataset.not_a_folder`, `dataset.unreadable_folder`.
     """
     place = os.path.realpath(folder)
+    key = place, str(workspace.cache)
     with _opening:
-        key = place, str(workspace.cache)
-        album = _albums.get(key)
+        album = known = _albums.get(key)
         if album is None:
             name = hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:32]
             album = _albums[key] = Album(Path(place), workspace.cache / "albums" / f"{name}.json")
         if album in _held:
             _held.remove(album)
         _held.append(album)
+    if known and again:
+        known.refresh()
     return album
 
 

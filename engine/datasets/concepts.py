@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.config.dataset_file import DatasetFile
 from engine.datasets.dataset import Concept, Finding
-from engine.datasets.listing import entries, is_folder, kohya_name, picture_files
+from engine.datasets.listing import entries, is_folder, kohya_name, picture_count
 from engine.errors import DatasetError
 
 MANY_REPEATS, MAX_REPEATS = 1000, 10_000
@@ -30,10 +30,10 @@ def concept_folders(folder: Path, file: DatasetFile | None, repeats: int, findin
         DatasetError: `dataset.repeats`, `dataset.unreadable_folder`.
     """
     kind = file.kind if file else ""
-    own_pictures = picture_files(folder)
+    own_pictures = picture_count(folder)
     own_name = kohya_name(folder.name) if "_" in folder.name else None
     inner = entries(folder, lambda entry: not entry.name.startswith("_") and is_folder(entry))
-    counts = {entry: len(picture_files(entry)) for entry in inner}
+    counts = {entry: picture_count(entry) for entry in inner}
     chosen = _listed(folder, file, inner, findings)
     named = {
         entry: Concept(entry.name, *parsed, [], kind=kind)
@@ -43,15 +43,15 @@ def concept_folders(folder: Path, file: DatasetFile | None, repeats: int, findin
     if file and file.concepts:
         chosen |= named
         if own_pictures and folder not in chosen:
-            text = f"{len(own_pictures)} pictures beside the listed folders are not trained on. List the folder '.' too."
-            findings.append(Finding("picture.unlisted", folder, text, {"count": str(len(own_pictures))}))
+            text = f"{own_pictures} pictures beside the listed folders are not trained on. List the folder '.' too."
+            findings.append(Finding("picture.unlisted", folder, text, {"count": str(own_pictures)}))
     elif any(counts[entry] for entry in named) and not (own_name and own_pictures):
         chosen = named
         if own_pictures:
             text = (
-                f"{len(own_pictures)} pictures beside the numbered folders are not trained on. Move them into one of the folders."
+                f"{own_pictures} pictures beside the numbered folders are not trained on. Move them into one of the folders."
             )
-            findings.append(Finding("picture.ignored", folder, text, {"count": str(len(own_pictures))}))
+            findings.append(Finding("picture.ignored", folder, text, {"count": str(own_pictures)}))
     else:
         chosen = {folder: Concept(folder.name, *(own_name or (repeats, "")), [], kind=kind)}
     for entry in inner:

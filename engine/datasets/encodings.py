@@ -97,7 +97,7 @@ def _utf8(data: bytes) -> tuple[str, str] | None:
 
 def _utf16_by_zeros(data: bytes) -> tuple[str, str] | None:
     """UTF-16 without a mark: every zero byte is the upper half of a plain letter, and the rest is everyday text."""
-    zeros = {index % 2 for index, byte in enumerate(data) if byte == 0}
+    zeros = {index % 2 for index, byte in enumerate(data) if byte == 0} if 0 in data else set()
     if len(zeros) != 1 or len(data) % 2:
         return None
     encoding = "utf-16-le" if zeros == {1} else "utf-16-be"

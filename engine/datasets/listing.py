@@ -73,8 +73,18 @@ def is_file(entry: os.DirEntry[str]) -> bool:
 
 def picture_files(folder: Path) -> list[Path]:
     """Files that are pictures by their ending, those that cannot be read here included."""
+    return entries(folder, _is_picture())
+
+
+def picture_count(folder: Path) -> int:
+    """How many there are."""
+    is_picture = _is_picture()
+    return sum(not entry.name.startswith(".") and is_picture(entry) for entry in listed(folder))
+
+
+def _is_picture() -> Callable[[os.DirEntry[str]], bool]:
     endings = {*supported_extensions(), *FOREIGN_EXTENSIONS}
-    return entries(folder, lambda entry: ending(entry.name) in endings and not is_folder(entry))
+    return lambda entry: ending(entry.name) in endings and not is_folder(entry)
 
 
 def caption_files(folder: Path) -> dict[str, list[Path]]:

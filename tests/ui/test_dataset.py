@@ -95,7 +95,7 @@ def test_from_a_heap_of_pictures_to_a_run(open_page: Callable, server: Server, l
     until(lambda: page.locator(".room-tile img").count() >= PICTURES)
     assert len(list((server.data / "datasets" / name).iterdir())) >= PICTURES
 
-    page.get_by_role("tab", name=t("dataset.panel.concepts", language)).click()
+    page.get_by_role("tab", name=t("text.dataset.panel.concepts", language)).click()
     page.fill(".room-form input[type=text]", "mofumo")
     page.press(".room-form input[type=text]", "Tab")
     folder = server.data / "datasets" / name
@@ -111,10 +111,10 @@ def test_from_a_heap_of_pictures_to_a_run(open_page: Callable, server: Server, l
     keep(page, f"{language}-2-try")
     page.click("#caption-start")
     until(lambda: len(list(folder.glob("*.txt"))) == PICTURES, SECONDS_TO_TAG)
-    until(lambda: all(caption.startswith("mofumo, creature, one-eyed") for caption in captions(page)))
+    until(lambda: all(caption.startswith("mofumo, ") and "one-eyed" in caption for caption in captions(page)))
     keep(page, f"{language}-3-captions")
 
-    page.get_by_role("tab", name=t("dataset.panel.check", language)).click()
+    page.get_by_role("tab", name=t("text.dataset.panel.check", language)).click()
     page.locator(".room-checked .room-button").click()
     page.wait_for_selector(".room-verdict.fix_first")
     assert {"picture.wrong_extension", "picture.duplicate"} <= codes(page)

@@ -51,6 +51,13 @@ def models(context: Here) -> dict[str, Any]:
     return {"models": [STARTER, *model_names(context.workspace)]}
 
 
+@router.post("/rule")
+def rule(asked: Wished, context: Here) -> dict[str, Any]:
+    """What `POST /page` takes to find pictures by their bucket."""
+    open_dataset(asked.dataset, context)
+    return _rule(asked.options(context.workspace))
+
+
 @router.post("/buckets")
 def buckets(asked: Wished, request: Request, context: Here) -> dict[str, Any]:
     """Of the pictures that are trained on and have been read so far; `rule` is what was reckoned with."""
@@ -96,6 +103,5 @@ def _placed(size: Size, picture: Placed) -> dict[str, Any]:
 
 
 def _rule(options: BucketOptions) -> dict[str, Any]:
-    """What `POST /page` takes to find pictures by their bucket."""
     names = ("resolution", "minimum", "maximum", "step", "no_upscale")
     return {name: getattr(options, name) for name in names}

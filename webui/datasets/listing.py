@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from engine.datasets.album import Album
+from engine.datasets.album import Album, open_album
 from engine.datasets.concepts import concept_folders
 from engine.datasets.dataset_file import read_dataset_file
 from engine.datasets.listing import entries, picture_files
@@ -34,8 +34,7 @@ def listed(context: Here) -> Json:
 def open_(asked: Asked, context: Here) -> Json:
     """Looks at the folder's files, and tells how far they have been read."""
     opened = open_dataset(asked.dataset, context)
-    if opened.album.whole:
-        opened.album.refresh()
+    open_album(opened.folder, opened.workspace, again=True)
     return Json(_state(opened))
 
 

@@ -31,7 +31,7 @@ def apply_remedy(journal: Journal, findings: Sequence[Finding]) -> list[str]:
     if remedy is None:
         raise DatasetError(
             "remedy.none", "There is no single step that puts this right.", "Findings with one and the same remedy.",
-            "Do what the finding says by hand.", code=", ".join(sorted({found.code for found in findings})),
+            "Do what the finding says by hand.", codes=", ".join(sorted({found.code for found in findings})),
         )  # fmt: skip
     return remedy(journal, findings)
 

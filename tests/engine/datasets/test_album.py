@@ -331,6 +331,9 @@ def test_one_album_for_all_who_ask(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "data")
     assert open_album(tmp_path / "set", workspace) is open_album(tmp_path / "link", workspace)
     assert open_album(tmp_path / "set", workspace) is not open_album(tmp_path / "set", Workspace(tmp_path / "others"))
+    picture(tmp_path / "set" / "b.png")
+    assert open_album(tmp_path / "set", workspace).total == 1
+    assert open_album(tmp_path / "set", workspace, again=True).total == 2
 
 
 def test_an_empty_folder_and_what_is_no_folder(tmp_path: Path) -> None:

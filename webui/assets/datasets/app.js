@@ -16,6 +16,7 @@ import * as panels from './panels.js';
 import * as selected from './selected.js';
 import * as start from './start.js';
 import { Store } from './store.js';
+import { follow } from './training.js';
 import * as upload from './upload.js';
 import * as words from './words.js';
 
@@ -31,8 +32,10 @@ export async function mount(element, tell = () => {}) {
     notices.install(room);
     build(room, store, tell);
     keepFresh(store);
+    history.watch(store);
     upload.mount(room, store);
     cuts.hook(store);
+    follow(store);
     await begin(room, store);
     return store;
 }

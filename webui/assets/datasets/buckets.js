@@ -26,7 +26,6 @@ export function mount(element, store) {
             const plan = await post('buckets', { ...wished(), dataset: store.dataset });
             if (asked !== turn) return;
             form.usual(plan.rule);
-            store.setRule(plan.rule);
             draw(result, plan, store);
         } catch (error) {
             if (asked === turn) fill(result, h('p', { class: 'room-trouble', role: 'alert' }, [error.message, error.todo].filter(Boolean).join(' ')));

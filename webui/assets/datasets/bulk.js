@@ -63,7 +63,7 @@ export async function mount(element, store) {
         go.disabled = true;
         try {
             const told = await post('edit', { dataset: store.dataset, names, edit: wanted, preview: false });
-            done(store, t('dataset.edits.done', { count: told.changed }));
+            done(store, t('dataset.edits.done', { count: told.changed }), told.history);
             await store.changed(names, told.history);
         } catch (error) {
             problem(error);

@@ -59,7 +59,7 @@ export function mount(element, store, tell) {
         try {
             const told = await post('remedy', { dataset: store.dataset, at: report.at, findings: findings.map(({ place }) => place) });
             row.remove();
-            done(store, t('dataset.check.fixed', { remedy: remedyName(findings[0]) }));
+            done(store, t('dataset.check.fixed', { remedy: remedyName(findings[0]) }), told.history);
             await store.changed(told.names, told.history);
         } catch (error) {
             row.removeAttribute('aria-busy');
@@ -89,7 +89,7 @@ function banner({ verdict, counts, facts }, store, tell) {
     return h('div', { class: `room-verdict ${verdict}` }, icon(SIGNS[verdict]),
         h('strong', {}, t(`dataset.check.verdict.${verdict}`)),
         h('p', {}, t(`dataset.check.verdict_hint.${verdict}`, values),
-            facts.model && facts.resolution ? ` ${t('dataset.check.model')} ${t('dataset.check.at', { model: facts.model, resolution: facts.resolution })}.` : ''),
+            facts.model && facts.resolution ? ` ${t('dataset.check.at', { model: facts.model, resolution: facts.resolution })}` : ''),
         verdict === 'ready' && tell && button(t('dataset.check.train'), () => tell('train', { dataset: store.dataset }), { kind: 'primary' }));
 }
 

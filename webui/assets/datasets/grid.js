@@ -86,7 +86,7 @@ class Grid {
     }
 
     arrived({ first, count, total }) {
-        const other = this.store.found !== total || !this.rows.size;
+        const other = this.store.found !== total || !this.rows.size, focus = this.canvas.contains(document.activeElement);
         this.store.found = total;
         if (other) {
             this.layout();
@@ -96,6 +96,13 @@ class Grid {
         this.cursor = Math.max(0, Math.min(this.cursor, total - 1));
         this.sayNothing();
         this.show();
+        if (focus && !this.canvas.contains(document.activeElement)) this.keepFocus();
+    }
+
+    /** The picture that the keyboard was at has gone: the one in its place has it now, so that the keys go on being heard. */
+    keepFocus() {
+        if (this.store.found) this.focus(this.cursor);
+        else this.scroller.focus();
     }
 
     sayNothing() {
@@ -377,7 +384,7 @@ export async function exclude(store, names) {
     try {
         const told = await post(back ? 'include' : 'exclude', { dataset: store.dataset, names });
         store.select([]);
-        done(store, t(back ? 'dataset.included' : 'dataset.excluded', { count: names.length }));
+        done(store, t(back ? 'dataset.included' : 'dataset.excluded', { count: names.length }), told.history);
         await store.changed(told.names, told.history);
     } catch (error) {
         problem(error);

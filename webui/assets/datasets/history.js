@@ -14,9 +14,18 @@ export function named(entry) {
     return known(key) ? t(key, entry.values) : entry.label;
 }
 
-/** Says what was done, with a button that takes it back. */
-export function done(store, text) {
-    toast(text, { action: { label: t('dataset.undo'), run: () => undo(store) } });
+/** The notice about the last step. It goes when another step is the last, which its button would take back instead. */
+let notice = { close: () => {}, of: '' };
+
+/** Says what was done, with a button that takes it back. `history` is what the server answered. */
+export function done(store, text, history = store.info.history, action = { label: t('dataset.undo'), run: () => undo(store) }) {
+    notice.close();
+    notice = { close: toast(text, { action }), of: JSON.stringify(history) };
+}
+
+/** Keeps the notice true. */
+export function watch(store) {
+    store.on('history', () => JSON.stringify(store.info?.history) === notice.of || notice.close());
 }
 
 async function step(store, way) {
@@ -24,7 +33,7 @@ async function step(store, way) {
     try {
         const told = await post(way, { dataset: store.dataset });
         const other = way === 'undo' ? { label: t('dataset.redo'), run: () => redo(store) } : { label: t('dataset.undo'), run: () => undo(store) };
-        toast(t(`dataset.${way}_done`, { what: named(told) }), { action: other, seconds: 5 });
+        done(store, t(`dataset.${way}_done`, { what: named(told) }), told.history, other);
         await store.changed(told.names, told.history);
     } catch (error) {
         problem(error);

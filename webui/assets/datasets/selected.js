@@ -49,6 +49,6 @@ async function send(store, folder) {
     const names = [...store.selection];
     const told = await post('move', { dataset: store.dataset, names, folder });
     store.select([]);
-    done(store, t('dataset.moved', { count: names.length, folder: folder || t('dataset.own_pictures') }));
+    done(store, t('dataset.moved', { count: names.length, folder: folder || t('dataset.own_pictures') }), told.history);
     await store.changed(told.names, told.history);
 }

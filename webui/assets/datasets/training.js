@@ -1,6 +1,9 @@
 // What the pictures shall be trained with, as the visitor wishes it: one answer for the bucket preview, the check and the viewer.
 // Sides in px; 0 is the model's own. It is remembered in the browser.
 
+import { post } from './api.js';
+import { problem } from './notices.js';
+
 const KEPT = 'atelier_trained_with';
 export const USUAL = { model: 'starter', resolution: 0, minimum: 0, maximum: 0, step: 0, no_upscale: false, batch_size: 1 };
 
@@ -28,4 +31,21 @@ export function wishFor(store, part) {
 export function checkSettings() {
     const { minimum, maximum, step, ...same } = wished();
     return { ...same, bucket_min: minimum, bucket_max: maximum, bucket_step: step };
+}
+
+/** Has the grid sort its pictures into the buckets that follow from the wish. */
+export function follow(store) {
+    const rule = async () => {
+        const { dataset } = store;
+        if (!dataset) return;
+        try {
+            const found = await post('rule', { ...wished(), dataset });
+            if (dataset === store.dataset) store.setRule(found);
+        } catch (error) {
+            if (error.code?.startsWith('model.')) wishFor(store, { model: USUAL.model });  // it has gone meanwhile
+            else problem(error);
+        }
+    };
+    store.on('opened', rule);
+    store.on('training', rule);
 }

@@ -33,6 +33,7 @@ class Viewer {
             h('div', { class: 'viewer-main' }, this.stage, h('div', { class: 'viewer-way' }, this.back, this.count, this.next)), this.side);
         this.box = dialog(t('dataset.viewer.title'), content, [], { closed: () => this.close() });
         this.box.element.classList.add('room-viewer');
+        this.box.element.tabIndex = -1;
         this.box.element.addEventListener('keydown', (event) => this.key(event));
         this.deaf = [store.on('changed', () => this.again()), store.on('opened', () => this.box.close())];
     }
@@ -79,6 +80,7 @@ class Viewer {
         this.parts = readable && !this.store.readOnly && !entry.excluded
             ? [tools(this, look, placed), painter(this.stage, entry, this.store)] : [tools(this, look, placed)];
         fill(this.side, this.caption(), this.facts(placed), placed && this.cutSwitch(), this.parts.map(({ element }) => element));
+        if (!this.box.element.contains(document.activeElement)) this.box.element.focus();  // what had the keyboard is drawn anew
         const after = this.names[this.at + 1];
         if (after) new Image().src = address('thumb', { dataset, name: after });
     }

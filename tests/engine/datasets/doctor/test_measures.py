@@ -61,11 +61,14 @@ def test_sharp_and_blurred_pictures_are_told_apart(pictures) -> None:
     assert count(pictures, labelled.NOTHING_TO_FOCUS, is_blurred) == 0
 
 
-@pytest.mark.parametrize("contrast", [30, 200])
-@pytest.mark.parametrize("sigma", [1.0, 2.0, 4.0])
-def test_the_blur_of_a_step_is_measured_whatever_its_contrast(sigma: float, contrast: int) -> None:
-    step = Image.fromarray(np.where(np.arange(512) < 256, 20, 20 + contrast).astype(np.uint8)[None].repeat(512, 0))
-    assert edge_blur(grey(step.filter(ImageFilter.GaussianBlur(sigma)))) == pytest.approx(sigma, abs=0.35)
+@pytest.mark.parametrize("sigma", [1.0, 2.0, 3.0])
+def test_the_blur_of_a_step_is_measured_whatever_its_contrast(sigma: float) -> None:
+    def step(contrast: int) -> np.ndarray:
+        plain = np.where(np.arange(512) < 256, 20, 20 + contrast).astype(np.uint8)[None].repeat(512, 0)
+        return grey(Image.fromarray(plain).filter(ImageFilter.GaussianBlur(sigma)))
+
+    assert edge_blur(step(30)) == pytest.approx(edge_blur(step(200)), rel=0.1)
+    assert edge_blur(step(200)) == pytest.approx(sigma, rel=0.25)
 
 
 def test_the_same_blur_is_the_same_at_any_size(pictures) -> None:
@@ -77,7 +80,9 @@ def test_the_same_blur_is_the_same_at_any_size(pictures) -> None:
 
 
 def test_bars_are_found_and_nothing_else_is_taken_for_bars(pictures) -> None:
-    assert count(pictures, labelled.BORDERED, lambda picture: inner_box(np.asarray(picture)) is not None) == EACH * len(labelled.BORDERED)
+    assert count(pictures, labelled.BORDERED, lambda picture: inner_box(np.asarray(picture)) is not None) == EACH * len(
+        labelled.BORDERED
+    )
     wrong = {kind: sum(inner_box(np.asarray(each)) is not None for each in pictures[kind]) for kind in labelled.NOT_BORDERED}
     assert sum(wrong.values()) == 0, wrong
 
@@ -98,7 +103,9 @@ def test_what_is_all_bar_has_none() -> None:
 
 
 def test_text_heavy_pictures_are_found_and_patterns_are_not(pictures) -> None:
-    heavy = lambda picture: text_share(grey(picture)) > MAX_TEXT  # noqa: E731
+    def heavy(picture: Image.Image) -> bool:
+        return text_share(grey(picture)) > MAX_TEXT
+
     assert count(pictures, labelled.TEXT, heavy) >= EACH * len(labelled.TEXT) * 0.95
     wrong = {kind: sum(map(heavy, pictures[kind])) for kind in labelled.NO_TEXT}
     assert sum(wrong.values()) <= EACH * len(labelled.NO_TEXT) * 0.02, wrong
@@ -132,7 +139,11 @@ def test_the_same_picture_is_near_and_another_is_not(pictures) -> None:
     worlds["mascot"] = [Image.open(file).convert("RGB") for file in sorted((SHIPPED_DATASETS / "mascot").rglob("*.png"))]
     for kind, world in worlds.items():
         hashes = [likeness_hash(picture) for picture in world]
-        again = [distance(code, likeness_hash(same)) for code, picture in zip(hashes, world, strict=True) for same in same_again(picture)]
+        again = [
+            distance(code, likeness_hash(same))
+            for code, picture in zip(hashes, world, strict=True)
+            for same in same_again(picture)
+        ]
         apart = [distance(a, b) for i, a in enumerate(hashes) for b in hashes[:i]]
         assert max(again) <= MAX_DISTANCE < min(apart), kind
 
@@ -152,7 +163,11 @@ def test_groups_agree_with_comparing_each_with_each() -> None:
     codes = [rng.choice(base) ^ sum(1 << rng.randrange(BITS) for _ in range(rng.randrange(16))) for _ in range(150)]
     expected, free = [], set(range(150))
     for first in range(150):
-        group = [i for i in sorted(free) if i >= first and (codes[i] ^ codes[first]).bit_count() <= MAX_DISTANCE] if first in free else []
+        group = (
+            [i for i in sorted(free) if i >= first and (codes[i] ^ codes[first]).bit_count() <= MAX_DISTANCE]
+            if first in free
+            else []
+        )
         free -= set(group)
         expected += [group] if len(group) > 1 else []
     assert len(expected) > 20 and groups_alike([f"{code:064x}" for code in codes]) == expected
