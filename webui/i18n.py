@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import yaml
 
 from engine.config.caption import CaptionConfig
+from engine.config.check import CheckConfig
 from engine.config.edits import EditConfig
 from engine.config.field import Field, fields
 from engine.config.generate import GenerateConfig
@@ -32,7 +33,15 @@ DEFAULT = "en"
 COOKIE = "atelier_language"
 SERVER_ONLY = ("edits.", "error.", "text.", "unit.")
 """Groups that only server-built text uses; they are not sent to the browser."""
-SCOPES = {"": TrainConfig, "generate.": GenerateConfig, "grid.": GridOptions, "tools.": ToolConfig, "edits.": EditConfig, "caption.": CaptionConfig}
+SCOPES = {
+    "": TrainConfig,
+    "generate.": GenerateConfig,
+    "grid.": GridOptions,
+    "tools.": ToolConfig,
+    "edits.": EditConfig,
+    "caption.": CaptionConfig,
+    "check.": CheckConfig,
+}
 """Prefix of the keys -> config whose fields they name."""
 
 

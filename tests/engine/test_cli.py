@@ -167,7 +167,7 @@ def test_what_fails_ends_with_1_and_one_line(call: Callable, tmp_path: Path) -> 
     (tmp_path / "x.safetensors").write_bytes(b"not one")
     for words in (
         ["adapter", "inspect", tmp_path / "gone.safetensors"], ["adapter", "inspect", tmp_path / "x.safetensors"],
-        ["dataset", "check", tmp_path], ["jobs", "show", "nix"], ["jobs", "cancel"],
+        ["dataset", "check", tmp_path / "gone"], ["jobs", "show", "nix"], ["jobs", "cancel"],
     ):  # fmt: skip
         code, _, err = call(*words)
         assert code == 1 and len(err.splitlines()) == 1 and err.startswith("Error: "), (words, err)
@@ -257,12 +257,25 @@ def test_tools_for_adapter_files(call: Callable, workspace: Workspace, tmp_path:
 
 def test_dataset_check(call: Callable, tmp_path: Path) -> None:
     code, out, _ = call("dataset", "check", "practice/mascot", "--json")
-    facts = json.loads(out)
-    assert code == 0 and facts["pictures"] == 16 and facts["captions"] == {"file": 16} and facts["findings"] == []
-    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    assert code == 0 and json.loads(out) == []
+    code, out, _ = call("dataset", "check", "practice/mascot")
+    assert code == 0 and out.startswith("Ready to train. ") and "16 pictures" in out
+    for name in ("a", "b"):
+        Image.linear_gradient("L").resize((300, 300)).save(tmp_path / f"{name}.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
+    code, out, err = call("dataset", "check", tmp_path, "--json", "--resolution", 512, "--batch-size", 4)
+    found = {each["code"]: each for each in json.loads(out)}
+    assert code == 0 and {"file", "code", "severity", "message"} <= set(found["picture.unreadable"]), err
+    assert found["picture.unreadable"]["file"] == "broken.png" and found["picture.unreadable"]["severity"] == "error"
+    assert found["picture.duplicate"]["also"] == ["b.png"] and found["bucket.small"]["values"]["batch_size"] == "4"
     code, out, _ = call("dataset", "check", tmp_path)
-    assert code == 0 and "broken.png" in out and "1 pictures" in out
+    assert code == 0 and out.startswith("Fix these first. ") and out.index("broken.png") < out.index("picture.duplicate")
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.png").unlink()
+    code, out, _ = call("dataset", "check", tmp_path)
+    assert code == 1 and out.startswith("Not ready to train. ") and "broken.png" in out
+    code, _, err = call("dataset", "check", "practice/mascot", "--model", "nix.safetensors")
+    assert code == 2 and "nix.safetensors" in err
 
 
 def test_a_dataset_goes_to_kohyas_trainer_and_comes_back(call: Callable, tmp_path: Path) -> None:

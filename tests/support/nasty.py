@@ -14,7 +14,11 @@ from PIL import Image
 from tests.support.labelled import shapes
 from tests.support.pictures import make_nasty, photo, save_turned
 
-JAPANESE, CHINESE, WESTERN = "robot, 女の子, 笑顔, 青い目, 校庭に立っている", "robot, 一个女孩, 微笑, 长发, 白色背景", "robot, née à l'été"
+JAPANESE, CHINESE, WESTERN = (
+    "robot, 女の子, 笑顔, 青い目, 校庭に立っている",
+    "robot, 一个女孩, 微笑, 长发, 白色背景",
+    "robot, née à l'été",
+)
 PICTURES: dict[str, set[str]] = {
     "cmyk.jpg": {"picture.cmyk"},
     "deep.png": {"picture.deep"},

@@ -75,10 +75,11 @@ def codes(page: Any) -> set[str]:
 
 
 def mend(page: Any, code: str) -> None:
-    """Press the remedy of a finding, and wait until it is gone."""
-    button = page.locator(f".room-finding[data-code='{code}'] li .room-button").first
-    button.click()
-    until(lambda: code not in codes(page))
+    """Press the remedies of a finding, one after the other, until it is gone."""
+    rows = page.locator(f".room-finding[data-code='{code}'] li .room-button")
+    while left := rows.count():
+        rows.first.click()
+        until(lambda: rows.count() < left)  # noqa: B023  # waited for at once
 
 
 @pytest.mark.parametrize(("locale", "dark", "name"), [("en-US", False, "mofumo"), ("ja-JP", True, "もふも")])
@@ -95,7 +96,7 @@ def test_from_a_heap_of_pictures_to_a_run(open_page: Callable, server: Server, l
     until(lambda: page.locator(".room-tile img").count() >= PICTURES)
     assert len(list((server.data / "datasets" / name).iterdir())) >= PICTURES
 
-    page.get_by_role("tab", name=t("text.dataset.panel.concepts", language)).click()
+    page.click("[aria-controls=room-panel-concepts]")
     page.fill(".room-form input[type=text]", "mofumo")
     page.press(".room-form input[type=text]", "Tab")
     folder = server.data / "datasets" / name
@@ -114,17 +115,19 @@ def test_from_a_heap_of_pictures_to_a_run(open_page: Callable, server: Server, l
     until(lambda: all(caption.startswith("mofumo, ") and "one-eyed" in caption for caption in captions(page)))
     keep(page, f"{language}-3-captions")
 
-    page.get_by_role("tab", name=t("text.dataset.panel.check", language)).click()
+    page.click("[aria-controls=room-panel-check]")
     page.locator(".room-checked .room-button").click()
     page.wait_for_selector(".room-verdict.fix_first")
     assert {"picture.wrong_extension", "picture.duplicate"} <= codes(page)
     keep(page, f"{language}-4-findings")
-    for code in ("picture.wrong_extension", "picture.duplicate"):
-        mend(page, code)
+    for code in ("picture.wrong_extension", "picture.duplicate", "picture.near_duplicate"):
+        if code in codes(page):
+            mend(page, code)
     page.locator(".room-checked .room-button").click()
     page.wait_for_selector(".room-verdict.ready")
     keep(page, f"{language}-5-ready")
-    assert len(scan(folder).pictures) == PICTURES - 1
+    left = len(scan(folder).pictures)
+    assert left < PICTURES and left + len(list((folder / "_excluded").glob("*.png"))) == PICTURES
 
     page.locator(".room-verdict .room-button").click()
     until(lambda: page.is_visible("#train-start"))

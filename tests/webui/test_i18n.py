@@ -13,6 +13,7 @@ from engine import fitting
 from engine.config.field import fields
 from engine.config.generate import GenerateConfig
 from engine.config.tools import TOOLS
+from engine.datasets.doctor import FINDINGS
 from engine.errors import DatasetError, EngineError
 from engine.formats.adapter_layout import AdapterFormat
 from engine.formats.compatibility import PROGRAMS, REASONS, Loads
@@ -118,6 +119,10 @@ def codes() -> set[str]:
 def test_every_error_is_translated() -> None:
     assert len(codes()) > 60
     assert sorted(code for code in codes() if f"error.{code}.what" not in table("ja")) == []
+
+
+def test_every_finding_of_the_doctor_is_translated() -> None:
+    assert sorted(code for code in FINDINGS if f"error.{code}.what" not in table("ja")) == []
 
 
 def test_errors_are_told_in_both_languages() -> None:

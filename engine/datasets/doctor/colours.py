@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from engine.datasets.doctor.case import Case
 from engine.datasets.doctor.finding import Finding, finding
 
@@ -48,4 +50,6 @@ def few_colours(case: Case) -> list[Finding]:
 def animated(case: Case) -> list[Finding]:
     """Pictures that move."""
     text = "It is an animation. Training sees its first frame only."
-    return [finding("picture.animated", name, text) for name, _, look in case.seen if look.animated]
+    found = {picture.path: finding("picture.animated", name, text) for name, picture, look in case.seen if look.animated}
+    # a PNG would be converted to what it is
+    return [replace(each, remedy="") if path.suffix.lower() == ".png" else each for path, each in found.items()]

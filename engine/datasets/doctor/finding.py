@@ -67,7 +67,7 @@ FINDINGS: dict[str, Kind] = {
     "picture.turned": Kind("advice"),
     "picture.alpha": Kind("advice"),
     "picture.cmyk": Kind("advice", "convert:png"),
-    "picture.deep": Kind("advice", "convert:png"),
+    "picture.deep": Kind("advice"),
     "picture.palette": Kind("advice"),
     "picture.animated": Kind("advice", "convert:png"),
     # what is on it

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from engine.datasets.captions import MAX_CAPTION_BYTES, compose, has_word, read_caption, with_trigger
+from engine.datasets.captions import MAX_CAPTION_BYTES, compose, has_word, read_caption, replace_word, with_trigger
 from engine.errors import DatasetError
 
 JAPANESE = "mofumo, 女の子, 笑顔, 青い目, 校庭に立っている"
@@ -151,3 +151,14 @@ def test_the_same_stream_composes_the_same_captions():
     first, second = ([compose(", ".join(TAGS), rng, **options) for _ in range(30)] for rng in streams)
     assert first == second
     assert streams[0].getstate() == streams[1].getstate()
+
+
+@pytest.mark.parametrize(
+    ("caption", "other", "expected"),
+    [
+        ("robot, a robot on a hill", "cat", "cat, a cat on a hill"), ("a robot, robots", "", "a, robots"), ("robot, tree, ROBOT", "", "tree"),
+        ("ロボットとrobotと", r"\1", r"ロボットと\1と"), ("tree", "cat", "tree"),
+    ],
+)  # fmt: skip
+def test_a_word_is_replaced_where_it_stands_as_a_word(caption, other, expected):
+    assert replace_word(caption, "robot", other) == expected

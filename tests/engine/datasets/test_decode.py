@@ -9,7 +9,7 @@ from PIL import Image
 
 from engine.datasets import decode
 from engine.datasets.buckets import assign, bucket_list
-from engine.datasets.decode import decode_picture, fit, load_picture, picture_size, to_array
+from engine.datasets.decode import decode_picture, fit, load_picture, picture_header, picture_size, to_array
 from engine.errors import DatasetError
 from tests.support.pictures import READABLE, REFUSED_BY_HEADER, make_nasty, photo, png_header, save_turned, signpost
 
@@ -158,3 +158,22 @@ def test_the_array_spans_minus_one_to_one():
     array = to_array(image)
     assert (array.shape, array.dtype) == ((3, 3, 5), np.float32)
     assert [float(array[c].min()) for c in range(3)] == [-1.0, 1.0, -1.0]
+
+
+def test_the_header_tells_what_the_name_does_not(nasty, tmp_path):
+    def header(name):
+        return picture_header(nasty[name].read_bytes(), name)
+
+    assert (header("wrong_extension").format, header("wrong_extension").size) == ("PNG", (120, 80))
+    assert (header("cmyk").mode, header("palette").mode, header("bilevel").mode) == ("CMYK", "P", "1")
+    assert {name for name in READABLE if header(name).deep} == {"deep"}
+    assert {name for name in READABLE if header(name).animated} == {"gif", "animated_webp", "apng"}
+    assert {name for name in READABLE if header(name).transparent} == {"palette", "transparent"}
+    turned = picture_header(save_turned(signpost(), tmp_path / "turned.jpg", 6).read_bytes(), "turned.jpg")
+    assert (turned.orientation, turned.size) == (6, (120, 80))
+
+
+def test_a_phone_photo_with_a_preview_behind_it_is_a_jpeg(tmp_path):
+    signpost().save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[signpost()])
+    header = picture_header((tmp_path / "phone.jpg").read_bytes(), "phone.jpg")
+    assert (header.format, header.animated) == ("JPEG", False)

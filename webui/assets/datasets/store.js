@@ -116,7 +116,7 @@ export class Store {
 
     /** To be called after every change that the server has made: its `names` (null for any) and the `history` it answered. */
     async changed(names, history) {
-        if (history && this.info) this.info.history = history;
+        if (this.info) Object.assign(this.info, history && { history }, { version: null });  // what is shown belongs to no version we know
         this.emit('changed', { names });
         this.emit('history');
         await this.refresh();

@@ -111,7 +111,11 @@ def test_the_gravest_comes_first(folder: Path, check) -> None:
 
 
 def test_every_code_that_is_used_is_in_the_table() -> None:
-    used = {code for file in SOURCES.glob("*.py") for code in re.findall(r'finding\(\s*"(\w+\.\w+)"', file.read_text(encoding="utf-8"))}
+    used = {
+        code
+        for file in SOURCES.glob("*.py")
+        for code in re.findall(r'finding\(\s*"(\w+\.\w+)"', file.read_text(encoding="utf-8"))
+    }
     assert len(used) > 20 and used <= set(FINDINGS)
 
 
@@ -245,7 +249,11 @@ def test_each_concept_has_its_own_word_and_regularisation_none(folder: Path, che
     (folder / "cats" / "1.txt").write_text("dog, on a chair", encoding="utf-8")
     (folder / "cats" / "2.txt").write_text("cat and dog", encoding="utf-8")  # two on one picture
     (folder / "any" / "3.txt").write_text("a dog", encoding="utf-8")
-    concepts = [ConceptOptions(folder="cats", trigger="cat"), ConceptOptions(folder="dogs"), ConceptOptions(folder="any", regularisation=True)]
+    concepts = [
+        ConceptOptions(folder="cats", trigger="cat"),
+        ConceptOptions(folder="dogs"),
+        ConceptOptions(folder="any", regularisation=True),
+    ]
     write_dataset_file(folder, DatasetFile(trigger="dog", concepts=concepts))
     report = check(trigger="")
     wrong, unwanted = only(report, "caption.wrong_trigger"), only(report, "caption.unwanted_trigger")
@@ -288,7 +296,13 @@ def test_captions_that_are_all_the_same_are_pointed_out(folder: Path, check) -> 
 
 @pytest.mark.parametrize(
     ("kind", "count", "expected"),
-    [("pose", 10, None), ("pose", 9, "dataset.few"), ("pose", 4, "dataset.very_few"), ("pose", 21, "dataset.many"), ("style", 12, "dataset.few")],
+    [
+        ("pose", 10, None),
+        ("pose", 9, "dataset.few"),
+        ("pose", 4, "dataset.very_few"),
+        ("pose", 21, "dataset.many"),
+        ("style", 12, "dataset.few"),
+    ],
 )
 def test_too_few_and_too_many_for_the_kind(folder: Path, check, kind: str, count: int, expected: str | None) -> None:
     fill(folder, count)
@@ -310,7 +324,9 @@ def test_transformers_want_more_pictures_of_a_character() -> None:
 def test_regularisation_without_a_word_to_protect_is_needless(folder: Path, check) -> None:
     fill(folder / "own", 15)
     fill(folder / "any", 5)
-    write_dataset_file(folder, DatasetFile(concepts=[ConceptOptions(folder="own"), ConceptOptions(folder="any", regularisation=True)]))
+    write_dataset_file(
+        folder, DatasetFile(concepts=[ConceptOptions(folder="own"), ConceptOptions(folder="any", regularisation=True)])
+    )
     assert only(check(kind="style"), "dataset.needless_regularisation").values["count"] == "5"
     assert not of(check(), "dataset.needless_regularisation")
 
@@ -329,7 +345,9 @@ def test_a_second_check_reads_only_what_changed(folder: Path, check, monkeypatch
     assert read == ["2.png"]
 
 
-def test_a_check_that_was_stopped_goes_on_where_it_was(folder: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_that_was_stopped_goes_on_where_it_was(
+    folder: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fill(folder, 6)
     seen: list[tuple[int, int]] = []
 

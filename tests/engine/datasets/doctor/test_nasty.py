@@ -58,7 +58,11 @@ def test_the_one_signpost_that_is_stored_in_many_ways_is_recognised(workspace: W
 def test_a_folder_of_broken_pictures_must_not_be_trained_on_and_each_is_named(workspace: Workspace) -> None:
     folder = workspace.root / "datasets" / "nasty"
     make_nasty_pictures(folder)
-    unusable = {name for name, codes in PICTURES.items() if codes & {"picture.damaged", "picture.empty", "picture.unreadable", "picture.too_large"}}
+    unusable = {
+        name
+        for name, codes in PICTURES.items()
+        if codes & {"picture.damaged", "picture.empty", "picture.unreadable", "picture.too_large"}
+    }
     for name in PICTURES.keys() - unusable:
         (folder / name).unlink()
     report = check(folder, workspace)
@@ -89,7 +93,9 @@ print(used() - before, *(name for name in ("torch", "transformers", "gradio") if
 def test_memory_is_that_of_two_pictures_and_nothing_heavy_is_loaded(workspace: Workspace) -> None:
     for name, side in (("small", 300), ("large", 5000)):
         (workspace.root / "datasets" / name).mkdir()
-        Image.linear_gradient("L").resize((side, side)).convert("RGB").save(workspace.root / "datasets" / name / "a.png", compress_level=1)
+        Image.linear_gradient("L").resize((side, side)).convert("RGB").save(
+            workspace.root / "datasets" / name / "a.png", compress_level=1
+        )
     told = subprocess.run([sys.executable, "-c", PROGRAM, str(workspace.root)], capture_output=True, text=True, check=True)
     more, *heavy = told.stdout.split()
     assert heavy == []
