@@ -9,7 +9,7 @@ import sys
 from engine.cli.common import dataset_folder, workspace_of
 from engine.config.check import CheckConfig
 from engine.config.load import validate
-from engine.datasets.doctor.examination import examine
+from engine.datasets.doctor.examination import examine_folder
 from engine.datasets.doctor.finding import SEVERITIES, Finding
 from engine.datasets.doctor.report import Report
 
@@ -31,11 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings = {
-        "dataset": str(dataset_folder(options.place, options)), "model": options.model, "resolution": options.resolution,
-        "batch_size": options.batch_size,
-    }  # fmt: skip
-    report = examine(validate(CheckConfig, settings), workspace_of(options), _progress if sys.stderr.isatty() else _quiet)
+    settings = {"model": options.model, "resolution": options.resolution, "batch_size": options.batch_size}
+    folder, config = dataset_folder(options.place, options), validate(CheckConfig, settings)
+    report = examine_folder(folder, config, workspace_of(options), _progress if sys.stderr.isatty() else _quiet)
     findings = [found.to_dict() for found in report.findings]
     print(json.dumps(findings, ensure_ascii=False, indent=1) if options.json else table(report))
     return int(report.verdict == "must_not")

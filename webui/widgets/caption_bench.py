@@ -29,13 +29,13 @@ SECONDS = 0.5
 """Between two looks at a job."""
 TRIED = 3
 """Pictures that a try looks at."""
-GIVEN = """(...given) => {
+GIVEN = """(...given) => {{
     const room = window.atelierDataset;
-    given[0] = window.atelier.press();
-    given[1] = JSON.stringify({ dataset: room?.dataset ?? '', names: room?.names() ?? [] });
+    given[0] = window.atelier.press() + '-{button}';
+    given[1] = JSON.stringify({{ dataset: room?.dataset ?? '', names: room?.names() ?? [] }});
     return given;
-}"""
-"""A press, with the open dataset and the names of the selected pictures."""
+}}"""
+"""A press of a button, with the open dataset and the names of the selected pictures."""
 NEWS = """(news) => {
     const [dataset] = JSON.parse(news || '[""]');
     if (dataset && window.atelierNews !== news) {
@@ -95,8 +95,8 @@ class CaptionBench:
         kind.change(form.seen, form.inputs, form.inputs, **quiet)
         self.looks: list[Any] = [self.job, self.timer, self.report, self.cancel, self.news]
         given, shown = [self.press, self.room, self.marked, *form.inputs], [self.trouble, self.marked, *self.looks, *form.inputs]
-        self.attempt.click(self._try, given, shown, js=GIVEN, **quiet)
-        self.start.click(self._start, given, shown, js=GIVEN, **quiet)
+        self.attempt.click(self._try, given, shown, js=GIVEN.format(button="try"), **quiet)
+        self.start.click(self._start, given, shown, js=GIVEN.format(button="start"), **quiet)
         self.timer.tick(self._look, self.job, self.looks, **quiet).then(None, self.news, None, js=NEWS, **quiet)
         self.cancel.click(self._cancel, self.job, self.looks, **quiet)
         self.models = [key for key in form.components if form.fields[key].ui.widget == "tagger"]

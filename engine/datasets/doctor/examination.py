@@ -32,18 +32,25 @@ CANNOT_BE_READ = ("dataset.unreadable_folder", "dataset.file", "dataset.repeats"
 
 
 def examine(config: CheckConfig, workspace: Workspace, on_progress: Progress) -> Report:
-    """Look through a dataset. The report is kept for `last_report`.
+    """Look through the dataset that a config names. The report is kept for `last_report`.
+
+    Raises:
+        PathError: `path.not_allowed`; else as `examine_folder`.
+    """
+    return examine_folder(workspace.dataset_folder(config.dataset), config, workspace, on_progress)
+
+
+def examine_folder(folder: Path, config: CheckConfig, workspace: Workspace, on_progress: Progress) -> Report:
+    """The same for any folder, for a caller who may read them all.
 
     Args:
         on_progress: called with pictures done and all; it may raise Interrupted, and the next examination goes on from there.
 
     Raises:
         DatasetError: `dataset.not_a_folder`.
-        PathError: `path.not_allowed`.
         ModelError: there is no such base model.
     """
-    folder, model = workspace.dataset_folder(config.dataset), choose(ModelChoice(config.model), workspace)
-    files = list_files(folder)
+    model, files = choose(ModelChoice(config.model), workspace), list_files(folder)
     try:
         report = _report(config, folder, model, workspace, on_progress)
     except DatasetError as error:

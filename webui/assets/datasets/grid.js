@@ -17,6 +17,8 @@ import { t } from './words.js';
 /** px between tiles, of the text below a picture and of the bar of the selection; rows drawn beyond the edges. */
 const GAP = 14, TEXT = 92, BAR = 70, OVERSCAN = 2;
 const SIZE = 'atelier_tile', USUAL_SIZE = 190;
+/** px of the width of a telephone, on which two pictures fit side by side, and of a picture that shall have it for itself. */
+const NARROW = 520, LARGE = 260;
 const COARSE = matchMedia('(pointer: coarse)');
 
 export function mount(element, store) {
@@ -133,7 +135,8 @@ class Grid {
         const { scroller, canvas } = this, width = canvas.clientWidth;
         if (!width) return;
         const first = Math.floor(scroller.scrollTop / this.rowHeight) * this.columns;
-        const columns = Math.max(1, Math.floor((width + GAP) / (this.size + GAP)));
+        const size = width < NARROW && this.size <= LARGE ? Math.min(this.size, (width - GAP) / 2) : this.size;
+        const columns = Math.max(1, Math.floor((width + GAP) / (size + GAP)));
         const tileWidth = (width - GAP * (columns - 1)) / columns, rowHeight = Math.round(tileWidth) + TEXT + GAP;
         const moved = columns !== this.columns || rowHeight !== this.rowHeight;
         Object.assign(this, { columns, tileWidth, rowHeight });
