@@ -410,3 +410,15 @@ def test_the_rows_of_the_benchmark(language: str) -> None:
     rows = tables(language)["speed"]
     assert [float(re.findall(r"[\d.]+", row[2])[0]) if row[2] else None for row in rows] == goals
     assert all(f"| {' | '.join(row)} |".replace("|  |", "| |") in readme for row in rows)
+
+
+def test_links_lead_somewhere(language: str) -> None:
+    def anchors(file: Path) -> set[str]:
+        heads = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+        return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+    for file in (FILES[language], READMES[language]):
+        for place, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)]+))?\)", file.read_text(encoding="utf-8")):
+            target = (file.parent / place) if place else file
+            if target.suffix == ".md":
+                assert target.is_file() and (not anchor or anchor in anchors(target)), (file.name, place, anchor)

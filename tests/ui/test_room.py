@@ -179,8 +179,12 @@ def test_what_an_input_method_composes_is_left_alone(room: Room, enter: Callable
     tile(page, "1.png").locator(".room-text").click()
     page.keyboard.press("End")
     page.keyboard.type("、ロボ")
-    page.evaluate("document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', isComposing: true, bubbles: true}))")
-    page.evaluate("document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape', isComposing: true, bubbles: true}))")
+    page.evaluate(
+        "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', isComposing: true, bubbles: true}))"
+    )
+    page.evaluate(
+        "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape', isComposing: true, bubbles: true}))"
+    )
     assert at(page) == "room-editor"
     page.keyboard.press("Enter")
     until_text(folder / "1.txt", "robo, scene 1、ロボ")
@@ -229,7 +233,12 @@ def test_many_captions_are_edited_after_a_look_at_what_changes(room: Room, enter
 
 def test_names_and_captions_that_would_be_scripts_are_text(room: Room, enter: Callable[..., Any]) -> None:
     folder = dataset(room, "nasty", 2)
-    names = [f"{NASTY.replace('/', '')}.png", "javascript:window.canary=1.png", '"><svg onload=window.canary=1>.png', "&lt;b&gt; {name} %2e.png"]
+    names = [
+        f"{NASTY.replace('/', '')}.png",
+        "javascript:window.canary=1.png",
+        '"><svg onload=window.canary=1>.png',
+        "&lt;b&gt; {name} %2e.png",
+    ]
     for name in names:
         Image.new("RGB", (32, 32)).save(folder / name)
         (folder / name).with_suffix(".txt").write_text(f"{NASTY}, javascript:window.canary=1, <script>window.canary=1</script>")
@@ -239,7 +248,7 @@ def test_names_and_captions_that_would_be_scripts_are_text(room: Room, enter: Ca
     (folder / "dataset.yaml").write_text(f"trigger: '{NASTY}'\n")
     page = enter("nasty")
     page.wait_for_function("document.querySelectorAll('.room-tile img').length === 7")
-    assert [each.inner_text() for each in page.locator(".room-text", has_text="<script>").all()][0].startswith(NASTY)
+    assert page.locator(".room-text", has_text="<script>").first.inner_text().startswith(NASTY)
     for panel in ("Edits", "Check", "Buckets", "About", "Tags"):
         page.get_by_role("tab", name=panel).click()
     page.locator(".room-tag", has_text="<img").first.click()

@@ -13,7 +13,7 @@ FEW_COLOURS = {"P": 256, "PA": 256, "1": 2}
 
 def turned(case: Case) -> list[Finding]:
     """Pictures that a mark of the camera turns upright."""
-    text = "It lies on its side in the file, and a mark (EXIF orientation) turns it upright. Training here obeys the mark; other programs may not."
+    text = "It is stored turned or mirrored, and a mark of the camera (EXIF orientation) sets it right. Training here obeys it; other programs may not."
     return [
         finding("picture.turned", name, text, orientation=look.orientation)
         for name, _, look in case.seen

@@ -115,7 +115,12 @@ def _facts(case: Case) -> dict[str, Any]:
         "views_per_epoch": dataset.views_per_epoch,
         "captions": dict(Counter(picture.caption_source for picture in case.readable.values())),
         "concepts": [
-            {"name": each.name, "repeats": each.repeats, "pictures": len(each.pictures), "regularisation": each.regularisation}
+            {
+                "name": each.name,
+                "repeats": each.repeats,
+                "pictures": sum(case.name(picture.path) in case.readable for picture in each.pictures),
+                "regularisation": each.regularisation,
+            }
             for each in dataset.concepts
         ],
         "model": case.model.name,

@@ -41,7 +41,7 @@ FINDINGS: dict[str, Kind] = {
     "dataset.very_few": Kind("warning"),
     "dataset.many": Kind("advice"),
     "dataset.no_trigger": Kind("warning"),
-    "dataset.low_resolution": Kind("warning"),
+    "dataset.low_resolution": Kind("advice"),
     "dataset.high_resolution": Kind("advice"),
     "dataset.needless_regularisation": Kind("advice"),
     "regularisation.left_over": Kind("advice"),

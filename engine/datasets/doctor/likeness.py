@@ -28,7 +28,7 @@ def groups_alike(hashes: Sequence[str]) -> list[list[int]]:
     """Indices of pictures that look like the first of their group, which is the earliest; groups of one are left out.
 
     Each member is near the first, not only near another member: in a long burst the last may differ from the first.
-    One comparison with all others for each picture: 10,000 take a second.
+    One comparison with all others for each picture: 10,000 take a few seconds.
     """
     if not hashes:
         return []

@@ -9,16 +9,16 @@ from engine.datasets.doctor.finding import Finding, finding
 LEAST_ENLARGEMENT = 1.25
 """A picture that must be enlarged by more looks soft in training."""
 EXTREME_ASPECT = 3.0
-"""The longer side over the shorter; at the usual settings buckets end at 4, and a square of 512 px then shows 256 of them."""
+"""The longer side over the shorter. At the usual settings the longest bucket is 4 to 1, and only half as high as the square."""
 FAMILY_RESOLUTION = {
     "sd1": (512, 768),
     "sd2": (512, 768),
     "sdxl": (768, 1024),
     "sd3": (768, 1024),
-    "flux": (512, 1024),
-    "z_image": (512, 1024),
+    "flux": (768, 1024),
+    "z_image": (768, 1024),
 }
-"""Family -> sides of the square it is trained well on, px: what published settings for it use, from its guides' smallest on."""
+"""Family -> sides of the square that creators' guides train it on, px: 512 or more for the first models, 768 to 1024 from SDXL on."""
 
 
 def too_small(case: Case) -> list[Finding]:

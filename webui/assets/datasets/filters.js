@@ -1,7 +1,7 @@
 // What is looked for: the search box, the filters as chips with how many they would show, the order, and the size of the pictures.
 
 import { button, debounced, fill, h, icon } from './dom.js';
-import { t } from './words.js';
+import { known, t } from './words.js';
 
 const FLAGS = ['uncaptioned', 'problem', 'masked', 'excluded'];
 const SORTS = ['name', 'newest', 'caption length', 'size'];
@@ -57,9 +57,11 @@ function chosen(store) {
         ...tags.map((tag) => chip(`+${tag}`, tag, { tags: tags.filter((each) => each !== tag) })),
         ...without.map((tag) => chip(`-${tag}`, t('dataset.not_tag', { tag }), { without: without.filter((each) => each !== tag) }, 'not')),
         bucket && chip('bucket', bucket.replace('x', '×'), { bucket: null }),
-        finding && chip('finding', store.findingName?.(finding) ?? finding, { finding: null }),
+        finding && chip('finding', named(finding), { finding: null }),
     ];
 }
+
+const named = (finding) => (known(`dataset.finding.${finding}`) ? t(`dataset.finding.${finding}`) : finding);
 
 function found(store) {
     if (!store.filtered) return null;

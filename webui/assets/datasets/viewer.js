@@ -34,8 +34,9 @@ class Viewer {
         this.box = dialog(t('dataset.viewer.title'), content, [], { closed: () => this.close() });
         this.box.element.classList.add('room-viewer');
         this.box.element.tabIndex = -1;
-        this.box.element.addEventListener('keydown', (event) => this.key(event));
-        this.deaf = [store.on('changed', () => this.again()), store.on('opened', () => this.box.close())];
+        const keys = (event) => this.key(event);
+        document.addEventListener('keydown', keys);  // whatever has the keyboard: a button that was just disabled has not
+        this.deaf = [() => document.removeEventListener('keydown', keys), store.on('changed', () => this.again()), store.on('opened', () => this.box.close())];
     }
 
     async open(name) {

@@ -20,6 +20,7 @@ from engine.errors import DatasetError, Interrupted, ModelError
 from engine.formats.models import MODELS
 from engine.workspace import Workspace
 from tests.support import labelled
+from tests.support.tiny import tiny_sd1_single_file
 
 SOURCES = Path(examine.__code__.co_filename).parent
 
@@ -378,3 +379,25 @@ def test_the_last_report_is_kept_and_knows_what_changed_since(folder: Path, work
     assert kept and kept.changed == ["1.png", "2.png", "10.png"]
     next((workspace.cache / "checks").iterdir()).write_text("{}", encoding="utf-8")
     assert last_report(folder, workspace) is None
+
+
+def test_what_was_found_on_changed_pictures_no_longer_stands(folder: Path, workspace: Workspace, check) -> None:
+    fill(folder, 3)
+    for name in ("8.png", "9.png"):
+        (folder / name).touch()
+    check()
+    picture(folder / "8.png")
+    kept = last_report(folder, workspace)
+    assert kept and [found.file for found in kept.standing.findings if found.code == "picture.empty"] == ["9.png"]
+    assert len(of(kept.report, "picture.empty")) == 2
+
+
+def test_the_resolution_is_judged_by_the_family(workspace: Workspace, folder: Path, check) -> None:
+    fill(folder, 15)
+    tiny_sd1_single_file(workspace.root / "models" / "checkpoints" / "tiny.safetensors")
+    low = of(check(model="tiny", resolution=256), "dataset.low_resolution")
+    assert [each.values["low"] for each in low] == ["512"]
+    assert of(check(model="tiny", resolution=1536), "dataset.high_resolution") and not of(
+        check(model="tiny", resolution=512), "dataset.low_resolution"
+    )
+    assert not of(check(resolution=64), "dataset.low_resolution")  # the starter
