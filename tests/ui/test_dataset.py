@@ -79,7 +79,7 @@ def mend(page: Any, code: str) -> None:
     rows = page.locator(f".room-finding[data-code='{code}'] li .room-button")
     while left := rows.count():
         rows.first.click()
-        until(lambda: rows.count() < left)  # noqa: B023  # waited for at once
+        until(lambda: rows.count() < left)  # waited for at once
 
 
 @pytest.mark.parametrize(("locale", "dark", "name"), [("en-US", False, "mofumo"), ("ja-JP", True, "もふも")])

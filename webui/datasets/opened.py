@@ -21,8 +21,8 @@ from engine.errors import DatasetError
 from engine.workspace import Workspace, safe_join
 from webui.context import Context
 
-PATIENCE = 0.15
-"""Seconds that an answer waits for what is still being read."""
+PATIENCE, ENOUGH = 0.15, 200
+"""Seconds that an answer waits for what is still being read, unless so many pictures are there already."""
 
 
 class Asked(BaseModel):
@@ -50,7 +50,7 @@ class Opened:
     def album(self) -> Album:
         """What is still being read is given a moment, which is enough for a small dataset."""
         album = open_album(self.folder, self.workspace)
-        if not album.whole:
+        if not album.whole and album.indexed < ENOUGH:
             album.read(PATIENCE)
         return album
 

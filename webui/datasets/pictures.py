@@ -12,7 +12,9 @@ from PIL import Image
 
 from engine.datasets.decode import decode_picture, read_bytes
 from engine.datasets.thumbnails import GROUND, thumbnail
-from webui.datasets.opened import Here, open_dataset
+from engine.jobs import actions
+from webui.datasets.opened import Asked, Here, open_dataset
+from webui.datasets.replies import Json
 
 router = APIRouter()
 LONGEST = 2048
@@ -28,6 +30,14 @@ HEADERS = {"cache-control": "private, max-age=31536000, immutable", "content-dis
 def small(dataset: str, name: str, context: Here, v: str = "") -> FileResponse:
     opened = open_dataset(dataset, context)
     return FileResponse(thumbnail(opened.picture(name), opened.workspace), media_type="image/webp", headers=HEADERS)
+
+
+@router.post("/thumbs")
+def all_small(asked: Asked, context: Here) -> Json:
+    """Has the small pictures of the whole dataset made by the worker that looks at files."""
+    job = actions.start_thumbnails(asked.dataset, context.workspace)
+    context.ensure_files()
+    return Json({"job": job.id})
 
 
 @router.get("/picture")

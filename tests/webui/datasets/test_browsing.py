@@ -6,6 +6,8 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from webui.context import Context
+
 
 @pytest.fixture()
 def opened(client: TestClient, robots: Path) -> TestClient:
@@ -182,3 +184,8 @@ def test_scripts_put_no_markup_into_the_page() -> None:
     assert [
         (file.name, word) for file in folder.glob("*.js") for word in markup if word in file.read_text(encoding="utf-8")
     ] == []
+
+
+def test_the_small_pictures_of_all_are_made_ahead_once(opened: TestClient, context: Context) -> None:
+    jobs = [opened.post("thumbs", json={"dataset": "robots"}).json()["job"] for _ in range(2)]
+    assert jobs[0] == jobs[1] and context.jobs.get(jobs[0]).kind == "thumbnails"

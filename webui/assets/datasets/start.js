@@ -39,7 +39,7 @@ function card({ dataset, name, pictures, read_only: shipped, covers }, store) {
     const open = () => store.open(dataset).catch(problem);
     return h('button', { type: 'button', class: 'room-card', onclick: open, 'data-dataset': dataset },
         h('span', { class: 'room-covers', 'aria-hidden': 'true' },
-            covers.map((cover) => h('img', { src: address('thumb', { dataset, name: cover.name, v: cover.v }), alt: '', loading: 'lazy' }))),
+            covers.map((cover) => h('img', { src: address('thumb', { dataset, name: cover.name, v: cover.v }), alt: '', loading: 'lazy', onerror: ({ target }) => target.remove() }))),
         h('strong', {}, name),
         h('span', { class: 'room-facts' }, t('dataset.pictures', { count: pictures }), shipped && ` · ${t('dataset.practice')}`));
 }

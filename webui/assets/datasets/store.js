@@ -8,6 +8,9 @@
 
 import { get, post } from './api.js';
 
+const MANY = 200;
+/** Pictures from which on the small ones are made ahead, before they come into sight. */
+
 export const NOTHING_ASKED = {
     text: '', tags: [], without: [], concept: null, bucket: null, uncaptioned: false, excluded: false, finding: null, problem: false, masked: false,
     sort: 'name',
@@ -57,6 +60,7 @@ export class Store {
         this.selection.clear();
         this.emit('opened');
         this.emit('selection');
+        if (info.total > MANY) post('thumbs', { dataset: info.dataset }).catch(() => {});  // they come one by one then
     }
 
     /** Closes it: the room shows all datasets. */
