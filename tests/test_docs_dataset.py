@@ -55,7 +55,7 @@ from engine.datasets.write_modes import written as caption_after
 from engine.formats.models import MODELS
 from engine.starter import tagging
 from tests.benchmarks import datasets as benchmark
-from webui.i18n import t
+from webui.i18n import t, table
 
 ROOT = Path(__file__).parents[1]
 FILES = {"en": ROOT / "docs" / "dataset.md", "ja": ROOT / "docs" / "dataset.ja.md"}
@@ -410,6 +410,12 @@ def test_the_rows_of_the_benchmark(language: str) -> None:
     rows = tables(language)["speed"]
     assert [float(re.findall(r"[\d.]+", row[2])[0]) if row[2] else None for row in rows] == goals
     assert all(f"| {' | '.join(row)} |".replace("|  |", "| |") in readme for row in rows)
+
+
+def test_what_is_to_be_pressed_stands_on_the_page(language: str) -> None:
+    prose = re.sub(r"```.*?```|`[^`]*`|\*\*.+?\*\*", "", text(language).replace("***", "*"), flags=re.DOTALL)
+    pressed = {" ".join(words.split()) for words in re.findall(r"(?<![\w*])\*([^*\s][^*|]*?)\*", prose)}
+    assert len(pressed) > 20 and pressed <= {*map(str, table(language).values())}
 
 
 def test_links_lead_somewhere(language: str) -> None:
