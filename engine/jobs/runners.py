@@ -135,9 +135,9 @@ def thumbnails(config: ThumbnailConfig, workspace: Workspace, on_progress: Progr
 
     album = open_album(workspace.dataset_folder(config.dataset), workspace)
     album.read()
-    paths = [album.folder / name for name, entry in album.entries.items() if not entry.problem]
-    make_thumbnails(paths, workspace, on_progress)
-    return {"pictures": len(paths)}
+    paths = [album.folder / name for name, entry in album.entries.items() if entry.width]
+    unreadable = make_thumbnails(paths, workspace, on_progress)
+    return {"pictures": len(paths), "unreadable": len(unreadable)}
 
 
 def let_go() -> None:

@@ -58,7 +58,7 @@ def test_thumbnails_are_made_once_for_all(worker: Worker, workspace: Workspace, 
     first, again = (actions.start_thumbnails("robots", workspace) for _ in range(2))
     assert first.id == again.id
     (job,) = work(worker)
-    assert (job.state, job.result) == ("done", {"pictures": 16})
+    assert (job.state, job.result) == ("done", {"pictures": 16, "unreadable": 0})
     made = {file: file.stat().st_mtime_ns for file in (workspace.cache / "thumbnails").rglob("*.webp")}
     assert {thumbnail(picture, workspace) for picture in dataset.rglob("*.png")} == set(made)
     assert all(file.stat().st_mtime_ns == at for file, at in made.items())
