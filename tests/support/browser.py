@@ -11,11 +11,17 @@ TABS = ("dataset", "lora", "generate", "runs", "library", "settings")
 
 def tab_head(page: Any, name: str) -> Any:
     """The head of a tab of the page, which has tabs inside of tabs."""
-    return page.locator("#tabs > .tab-wrapper").get_by_role("tab").nth(TABS.index(name))
+    return page.locator(f"#tabs > .tab-wrapper [data-tab-id={name}]")
 
 
 def tab(page: Any, name: str) -> None:
-    tab_head(page, name).click()
+    """Go to a tab; on a narrow screen by the menu that holds those for which there is no room."""
+    heads = page.locator("#tabs > .tab-wrapper [data-tab-id]")
+    if TABS.index(name) >= heads.count():
+        page.click("#tabs > .tab-wrapper .overflow-menu > button")
+        page.locator("#tabs > .tab-wrapper .overflow-dropdown button").nth(TABS.index(name) - heads.count()).click()
+    else:
+        tab_head(page, name).click()
 
 
 def until(seen: Callable[[], bool], seconds: float = 60) -> None:

@@ -40,9 +40,17 @@ def server(hub: FileServer, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def choices(page, id: str) -> list[str]:
-    page.locator(f"#{id} input").first.click()
-    page.wait_for_selector("[role=option]")
-    listed = page.locator("[role=option]").all_inner_texts()
+    """What a list offers. It closes when new choices arrive at that moment, so it is opened until it stays open."""
+    field, options = page.locator(f"#{id} input").first, page.locator("[role=option]:visible")
+
+    def opened() -> bool:
+        field.blur()
+        field.click()
+        page.wait_for_timeout(300)
+        return options.count() > 0
+
+    until(opened)
+    listed = options.all_inner_texts()
     page.keyboard.press("Escape")
     return listed
 

@@ -6,6 +6,7 @@ import asyncio
 import io
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -99,7 +100,8 @@ def test_who_breaks_off_in_the_middle_of_a_file_leaves_nothing_of_it(client: Tes
         "type": "http", "method": "PUT", "path": f"/atelier/datasets/uploads/{id}", "query_string": b"name=half.png", "headers": [],
         "scheme": "http", "server": ("127.0.0.1", 7860), "client": ("127.0.0.1", 1), "root_path": "", "http_version": "1.1",
     }  # fmt: skip
-    asyncio.run(client.app(scope, receive, send))  # type: ignore[arg-type]
+    with ThreadPoolExecutor(1) as pool:  # a loop of its own, also where another runs in this thread
+        pool.submit(lambda: asyncio.run(client.app(scope, receive, send))).result()  # type: ignore[arg-type]
     assert told[0]["status"] == 400
     report = client.post(f"uploads/{id}", json={}).json()
     assert (report["added"], below(robots).keys() & {"half.png"}) == ([], set())
