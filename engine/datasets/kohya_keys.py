@@ -24,8 +24,8 @@ NO_WAY = "There is no such setting here."
 LEFT_OUT = {
     "caption_extension": "Captions are read from .txt and .caption files.",
     "metadata_file": "Captions are read from a file meta*.json or metadata.jsonl beside the pictures: put it there under such a name.",
-    "conditioning_data_dir": "Masks are read from the folder _masks of the dataset.",
-    "alpha_mask": "Masks are read from the folder _masks of the dataset.",
+    "conditioning_data_dir": "Masks belong into the folder _masks of the dataset; training does not read them yet.",
+    "alpha_mask": "Masks belong into the folder _masks of the dataset; training does not read them yet.",
     "validation_split": "No pictures are kept aside for validation.",
     "validation_seed": "No pictures are kept aside for validation.",
     "caption_separator": "Tags are separated by commas.",
