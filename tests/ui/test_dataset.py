@@ -104,7 +104,7 @@ def test_from_a_heap_of_pictures_to_a_run(open_page: Callable, server: Server, l
 
     page.locator("#caption-bench button.label-wrap").first.click()
     page.wait_for_selector("#caption-start")
-    page.fill("#caption-trigger input, #caption-trigger textarea", "mofumo")
+    until(lambda: page.locator("#caption-trigger input, #caption-trigger textarea").input_value() == "mofumo")
     settled(page)
     page.click("#caption-try")
     until(lambda: page.locator("#caption-report figure").count() == 3, SECONDS_TO_TAG)

@@ -14,10 +14,14 @@ const tell = (verb, detail) => {
     trigger('select', { verb, ...detail });
     if (verb === 'caption') setTimeout(() => document.querySelector('#caption-bench')?.scrollIntoView({ behavior: 'smooth' }), 300);
 };
-import(new URL('atelier/datasets/assets/app.js', document.baseURI))
-    .then((room) => room.mount(element.querySelector('#dataset-room'), tell));
+const place = element.querySelector('#dataset-room'), script = new URL('atelier/datasets/assets/app.js', document.baseURI).href;
+import(script).then((room) => room.mount(place, tell)).catch(async (error) => {
+    console.warn(error);
+    const told = await fetch(script).then((reply) => reply.json()).catch(() => ({}));
+    place.textContent = [told.message, told.todo].filter(Boolean).join(' ');
+});
 """
-"""The room is loaded when the tab is first opened."""
+"""The room is loaded when the tab is first opened. Who may not enter, such as a guest, is told so in its place."""
 
 
 @dataclass

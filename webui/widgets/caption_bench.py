@@ -29,6 +29,8 @@ SECONDS = 0.5
 """Between two looks at a job."""
 TRIED = 3
 """Pictures that a try looks at."""
+FIRST_SECONDS = 0.5
+"""For finding the first pictures of a dataset that has just been opened."""
 GIVEN = """(...given) => {{
     const room = window.atelierDataset;
     given[0] = window.atelier.press() + '-{button}';
@@ -129,7 +131,9 @@ class CaptionBench:
 
     def _all(self, dataset: str) -> list[str]:
         with reported([]):
-            return open_album(self.workspace.dataset_folder(dataset), self.workspace).find(Query())
+            album = open_album(self.workspace.dataset_folder(dataset), self.workspace)
+            album.read(FIRST_SECONDS)
+            return album.find(Query())
         return []
 
     def _ask(

@@ -51,12 +51,18 @@ function build(room, store, tell) {
     grid.mount(parts.pictures, store);
     selected.mount(parts.selected, store, tell);
     panels.mount(parts.side, store, tell);
+    let known = null;  // the trigger word that the page knows of
+    const report = () => {
+        known = store.info?.trigger ?? null;
+        tell('opened', { dataset: store.dataset });
+    };
     store.on('opened', () => {
         begin.hidden = store.dataset !== null;
         work.hidden = store.dataset === null;
         localStorage.setItem(LAST, store.dataset ?? '');
-        tell('opened', { dataset: store.dataset });
+        report();
     });
+    store.on('info', () => store.info.trigger !== known && report());
     room.addEventListener('keydown', (event) => keys(event, store));
     window.atelierDataset = {
         get dataset() { return store.dataset; },
