@@ -16,12 +16,14 @@ def tab_head(page: Any, name: str) -> Any:
 
 def tab(page: Any, name: str) -> None:
     """Go to a tab; on a narrow screen by the menu that holds those for which there is no room."""
-    heads = page.locator("#tabs > .tab-wrapper [data-tab-id]")
-    if TABS.index(name) >= heads.count():
-        page.click("#tabs > .tab-wrapper .overflow-menu > button")
-        page.locator("#tabs > .tab-wrapper .overflow-dropdown button").nth(TABS.index(name) - heads.count()).click()
-    else:
-        tab_head(page, name).click()
+    head, more = tab_head(page, name), page.locator("#tabs > .tab-wrapper .overflow-menu > button")
+    until(lambda: head.count() > 0 or more.is_visible())  # the page measures what there is room for
+    if head.count():
+        head.click()
+        return
+    more.click()
+    in_sight = page.locator("#tabs > .tab-wrapper [data-tab-id]").count()
+    page.locator("#tabs > .tab-wrapper .overflow-dropdown button").nth(TABS.index(name) - in_sight).click()
 
 
 def until(seen: Callable[[], bool], seconds: float = 60) -> None:
