@@ -13,13 +13,16 @@ import webbrowser
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from engine.jobs.job import LANES, WORKING
 from engine.jobs.store import open_store
 from engine.jobs.supervisor import Supervisor
 from engine.workspace import Workspace
+
+if TYPE_CHECKING:
+    from webui.context import Context
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = ("shortcuts.js", "adapters.js")
@@ -112,7 +115,6 @@ def _launch(
     from webui.api.service import Service
     from webui.app import build
     from webui.context import Context
-    from webui.datasets import app as datasets
     from webui.datasets.gate import Door
     from webui.early import EarlyScript
     from webui.guard import Guard, Hosts
@@ -123,7 +125,7 @@ def _launch(
     page = build(context)
     page.queue(api_open=False, default_concurrency_limit=8, max_size=64)
     outer = [Middleware(Guard, hosts=hosts), Middleware(EarlyScript, script=script(options.lang))]
-    outer.insert(1, Middleware(Door, datasets=datasets.build(context), users=users(options)))
+    outer.insert(1, Middleware(Door, build=_datasets, context=context, users=users(options)))
     if options.api:
         outer.insert(1, Middleware(Gate, api=api.build(Service(context, ended)), users=users(options)))
     _, address, public = page.launch(
@@ -133,6 +135,12 @@ def _launch(
         hosts.allow(urlsplit(public).hostname or "")
         print(f"Public link: {public}", flush=True)
     return page, address.rstrip("/")
+
+
+def _datasets(context: Context) -> Any:
+    from webui.datasets.app import build
+
+    return build(context)
 
 
 def settings(workspace: Workspace, options: argparse.Namespace) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
     page = Starlette(routes=[Route("/", lambda request: HTMLResponse(PAGE))])
     datasets = build(Context(workspace, open_store(workspace.database)))
     port = free_port()
-    served = Guard(Door(page, datasets), Hosts([]))
+    served = Guard(Door(page, lambda _: datasets, datasets.state.context), Hosts([]))
     server = uvicorn.Server(uvicorn.Config(served, host="127.0.0.1", port=port, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

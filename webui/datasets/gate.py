@@ -5,13 +5,15 @@ Stands inside `webui.guard`, which has refused other sites by then.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 from starlette.requests import Request
 
 from engine.errors import JobError
 from webui.api.gate import bounded
+from webui.context import Context
 from webui.datasets.replies import ROOT, refused, told
 
 MAX_BODY = 64 * 2**20
@@ -24,17 +26,24 @@ class Door:
 
     Args:
         app: the page.
-        datasets: what `webui.datasets.app.build` made.
+        build: makes the app of the datasets, `webui.datasets.app.build`; called for the first request, so that the page starts without it.
+        context: of the running page.
         users: (name, password) of those who may sign in to the page. Where there are none, the page is open to this machine only.
     """
 
-    def __init__(self, app: Any, datasets: Any, users: Sequence[tuple[str, str]] = ()) -> None:
-        self.app, self.datasets, self.users = app, datasets, users
+    def __init__(
+        self, app: Any, build: Callable[[Context], Any], context: Context, users: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        self.app, self.build, self.context, self.users = app, build, context, users
+
+    @cached_property
+    def datasets(self) -> Any:
+        return self.build(self.context)
 
     async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
         if scope["type"] != "http" or not (scope["path"] == ROOT or scope["path"].startswith(f"{ROOT}/")):
             return await self.app(scope, receive, send)
-        context = self.datasets.state.context
+        context = self.context
         request = Request(scope)
         if self.users:
             user = _signed_in(request)

@@ -22,7 +22,7 @@ def page(context: Context, users: list[tuple[str, str]]) -> TestClient:
     """A page with the datasets before it, as the server puts them together; like Gradio it keeps who has signed in."""
     inner = Starlette(
         routes=[Route("/{path:path}", lambda request: PlainTextResponse("the page"), methods=["GET", "POST"])],
-        middleware=[Middleware(Guard, hosts=Hosts([])), Middleware(Door, datasets=build(context), users=users)],
+        middleware=[Middleware(Guard, hosts=Hosts([])), Middleware(Door, build=build, context=context, users=users)],
     )
     inner.cookie_id, inner.tokens = "x", {"o": "owner", "g": "guest"}  # type: ignore[attr-defined]
     return TestClient(inner, base_url="http://127.0.0.1:7860", headers={"accept-language": "en"})

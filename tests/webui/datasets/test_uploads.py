@@ -176,7 +176,7 @@ def test_only_the_owner_may_upload(context: Context, workspace: Workspace, robot
     """The door asks Gradio's app who has signed in."""
     page = SimpleNamespace(cookie_id="x", tokens={"owners": "owner", "guests": "guest"})
     datasets = build(context)
-    door = Door(datasets, datasets, [("owner", "secret"), ("guest", "other")])
+    door = Door(datasets, lambda _: datasets, datasets.state.context, [("owner", "secret"), ("guest", "other")])
 
     async def signed(scope: dict, receive: Any, send: Any) -> None:
         await door({**scope, "app": page}, receive, send)
